@@ -1,0 +1,1 @@
+"""TABLES and pictures over many runs."""

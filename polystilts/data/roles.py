@@ -1,0 +1,224 @@
+"""Which rows may be used for what.
+
+- ``checkpoint`` rows, English only, choose checkpoints, thresholds and hyper-parameters.
+- ``choice`` rows choose the recipe (intermediate task and options) for a target.
+- ``report`` rows are used for no choice whatever: a published number comes from them.
+
+A target's choice and report rows are two splits where the source has both for a language. Where it has one,
+the half of the ids that a hash gives is ``choice``, the same ids in every language, so that no example is
+chosen on in one language and reported in another.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
+
+from polystilts.data.columns import has_gold
+from polystilts.data.source import Source
+from polystilts.errors import InvalidValue, MissingData
+from polystilts.formats.values import ChoiceExample, PairExample, Row, SpanExample, TaggingExample
+from polystilts.tasks.catalogue import TASKS, get_task
+from polystilts.tasks.spec import TaskSpec
+
+Role = Literal["checkpoint", "choice", "report"]
+
+ENGLISH = "en"
+
+
+def hash_of(text: str, purpose: str) -> int:
+    """A number in 0 .. 2**32 - 1 that depends on the text alone; purposes are independent of each other."""
+    return int.from_bytes(hashlib.sha256(f"{purpose}:{text}".encode()).digest()[:4])
+
+
+def half_role(id: str) -> Role:
+    """The role of an id whose set has a single split: the first bit of its sha256."""
+    return "choice" if hashlib.sha256(id.encode()).digest()[0] < 128 else "report"
+
+
+def evaluation_languages(source: Source, spec: TaskSpec) -> tuple[str, ...]:
+    """Languages that the source has evaluation rows for: the spec's, in its order, then any others."""
+    there = [language for split in _evaluation_splits(spec) for language in source.languages(spec, split)]
+    known = [language for language in spec.languages if language in there]
+    return tuple(dict.fromkeys((*known, *there)))
+
+
+def missing_languages(source: Source, spec: TaskSpec) -> tuple[str, ...]:
+    """Languages of the spec that the source has no evaluation rows for: a table names them."""
+    there = evaluation_languages(source, spec)
+    return tuple(language for language in spec.languages if language not in there)
+
+
+def evaluation_rows(
+    source: Source, spec: TaskSpec, language: str, *, limit: int | None = None
+) -> list[tuple[Role, Row]]:
+    """The labelled rows of one language with their roles, in the order of the data set.
+
+    Args:
+        source: where rows come from.
+        spec: the target.
+        language: one of `evaluation_languages`.
+        limit: at most this many rows of each role, those with the smallest hash of the id: the same ids in
+            every language that has them. For smoke runs; None = all.
+
+    Raises:
+        MissingData: the source has no labelled rows for this language.
+    """
+    splits = [split for split in _evaluation_splits(spec) if language in source.languages(spec, split)]
+    found = {split: [row for row in source.rows(spec, split, language) if has_gold(row)] for split in splits}
+    # A split whose labels are hidden, as XTREME leaves its test files, counts as not there.
+    found = {split: rows for split, rows in found.items() if rows}
+    if not found:
+        raise MissingData(
+            f"{source.name} has no labelled {spec.name} rows in {language!r}",
+            param="languages",
+            given=language,
+        )
+    if len(found) == 2:
+        roles: dict[str, Role] = {spec.choice_split: "choice", spec.report_split: "report"}
+        rows = [(roles[split], row) for split, split_rows in found.items() for row in split_rows]
+    else:
+        rows = [(half_role(row.id), row) for split_rows in found.values() for row in split_rows]
+    return rows if limit is None else _limited(rows, limit)
+
+
+def training_rows(source: Source, spec: TaskSpec) -> list[Row]:
+    """The English rows that train this task (or, for a target, its training task), less any that are held
+    out.
+
+    Raises:
+        MissingData: the source has none.
+    """
+    task = _training_task(spec)
+    rows = _english(source, task, "train")
+    return [row for row in rows if not _is_held_out(task, row)] if _holds_out(source, task) else rows
+
+
+def checkpoint_rows(source: Source, spec: TaskSpec) -> list[Row]:
+    """The English rows that may choose a checkpoint of this task (for a target: of its training task).
+
+    They are the task's checkpoint split; where it names none or the source has none, a tenth of the English
+    training rows by a hash of `spec.group`, which `training_rows` leaves out. No row of the result is a
+    report row of the task itself or of a target drawn from it (`TaskSpec.drawn_from`); rows of such a target
+    are left out altogether, except where nothing else is there (English XCOPA is COPA's validation file),
+    when its choice rows stay.
+
+    Raises:
+        MissingData: the source has no such rows.
+    """
+    task = _training_task(spec)
+    if _holds_out(source, task):
+        return [row for row in _english(source, task, "train") if _is_held_out(task, row)]
+    rows = _english(source, task, task.checkpoint_split)
+    for target in (task, *(other for other in TASKS.values() if other.drawn_from == task.name)):
+        if ENGLISH not in evaluation_languages(source, target):
+            continue
+        evaluated = evaluation_rows(source, target, ENGLISH)
+        reported = {_identity(row) for role, row in evaluated if role == "report"}
+        everything = reported if target is task else {_identity(row) for _, row in evaluated}
+        outside = [row for row in rows if _identity(row) not in everything]
+        rows = outside or [row for row in rows if _identity(row) not in reported]
+    if not rows:
+        raise MissingData(
+            f"{source.name} has no {task.name} rows that may choose a checkpoint", given=task.name
+        )
+    return rows
+
+
+def for_selection(rows: Iterable[tuple[Role, Row]]) -> list[Row]:
+    """The rows, if all of them may be used for a choice: every selection passes its rows through here.
+
+    Raises:
+        InvalidValue: a report row is among them.
+    """
+    selected = []
+    for role, row in rows:
+        if role == "report":
+            raise InvalidValue(
+                f"row {row.id!r} in {row.language!r} is a report row and must not be used for a choice",
+                param="rows",
+                given=row.id,
+            )
+        selected.append(row)
+    return selected
+
+
+def resampling_units(spec: TaskSpec, rows: Iterable[Row]) -> dict[str, str]:
+    """id -> unit of resampling, for the rows of one language (`TaskSpec.unit`).
+
+    Questions about one paragraph share a unit, named by the smallest of their ids: ids agree between the
+    languages of a parallel set, so the unit does too.
+    """
+    rows = list(rows)
+    if spec.unit != "paragraph":
+        return {row.id: row.id for row in rows}
+    first: dict[str, str] = {}
+    for row in rows:
+        context = _context(row)
+        first[context] = min(first.get(context, row.id), row.id)
+    return {row.id: first[_context(row)] for row in rows}
+
+
+def _evaluation_splits(spec: TaskSpec) -> tuple[str, ...]:
+    return tuple(split for split in (spec.choice_split, spec.report_split) if split)
+
+
+def _limited(rows: list[tuple[Role, Row]], limit: int) -> list[tuple[Role, Row]]:
+    if limit < 1:
+        raise InvalidValue("must be at least 1", param="limit", limit=1, given=limit)
+    kept: set[tuple[Role, str]] = set()
+    for role in ("choice", "report"):
+        ids = sorted(
+            (row.id for found, row in rows if found == role), key=lambda id: (hash_of(id, "limit"), id)
+        )
+        kept.update((role, id) for id in ids[:limit])
+    return [(role, row) for role, row in rows if (role, row.id) in kept]
+
+
+def _training_task(spec: TaskSpec) -> TaskSpec:
+    if not spec.train_task:
+        raise MissingData(f"{spec.name} is scored without training", param="task", given=spec.name)
+    return get_task(spec.train_task)
+
+
+def _english(source: Source, task: TaskSpec, split: str) -> list[Row]:
+    if ENGLISH not in source.languages(task, split):
+        raise MissingData(f"{source.name} has no English {split} rows for {task.name}", given=task.name)
+    rows = [row for row in source.rows(task, split, ENGLISH) if has_gold(row)]
+    if not rows:
+        raise MissingData(
+            f"{source.name}: the English {split} rows of {task.name} have no labels", given=task.name
+        )
+    return rows
+
+
+def _holds_out(source: Source, task: TaskSpec) -> bool:
+    return not task.checkpoint_split or ENGLISH not in source.languages(task, task.checkpoint_split)
+
+
+def _is_held_out(task: TaskSpec, row: Row) -> bool:
+    # Without a title (XTREME's own preparation drops TyDiQA's) the context keeps the questions of a page
+    # together.
+    group = (getattr(row, "title", "") or _context(row)) if task.group == "title" else row.id
+    return hash_of(group, "checkpoint") % 10 == 0
+
+
+def _context(row: Row) -> str:
+    return row.context if isinstance(row, SpanExample) else row.id
+
+
+_IDENTITIES: dict[type, Callable[[Any], object]] = {
+    PairExample: lambda row: (row.premise, row.hypothesis),
+    ChoiceExample: lambda row: (row.premise, row.question, row.choices),
+    TaggingExample: lambda row: row.tokens,
+    SpanExample: lambda row: row.id,
+}
+
+
+def _identity(row: Row) -> object:
+    """What makes two rows the same example: the text; for questions the id, which SQuAD and XQuAD share.
+
+    By the text, a sentence that a treebank holds twice cannot choose a checkpoint and be reported as well.
+    """
+    return _IDENTITIES[type(row)](row)

@@ -1,0 +1,1 @@
+"""BUNDLES: torch -> ONNX, parity, self-test."""

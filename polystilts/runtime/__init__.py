@@ -1,0 +1,1 @@
+"""RUN a bundle: verified folder -> ONNX Runtime -> predictions. Needs numpy, tokenizers and onnxruntime only."""

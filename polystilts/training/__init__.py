@@ -1,0 +1,1 @@
+"""WEIGHTS: encoder and heads, one loop, checkpoints, pretraining."""

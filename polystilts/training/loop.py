@@ -1,0 +1,214 @@
+"""One training loop for everything: AdamW, warm-up, accumulation, early stopping, and resuming bit for bit.
+
+Source of the defaults: jiant's XTREME scripts (AdamW, decay 0.01 on neither bias nor LayerNorm, epsilon 1e-8, clipping
+at 1.0, linear decay after a warm-up of a tenth of the updates).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from torch import Tensor, nn
+
+from polystilts.training.objective import Objective
+from polystilts.training.state import TrainingState
+
+
+class Recorder(Protocol):
+    """Where the loop reports to: a progress bar, MLflow, or nothing."""
+
+    def start(self, description: str, total: int, done: int) -> None: ...
+    def advance(self, updates: int, metrics: Mapping[str, float]) -> None: ...
+    def log(self, metrics: Mapping[str, float], step: int) -> None: ...
+    def finish(self) -> None: ...
+
+
+class NoRecorder:
+    """Reports to nobody."""
+
+    def start(self, description: str, total: int, done: int) -> None: ...
+    def advance(self, updates: int, metrics: Mapping[str, float]) -> None: ...
+    def log(self, metrics: Mapping[str, float], step: int) -> None: ...
+    def finish(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """Knobs of the loop.
+
+    Attributes:
+        learning_rate: peak, reached after `warmup_share` of the updates, then linear to 0.
+        clip: largest norm of an update's gradient.
+        precision: 'fp32', 'bf16' (autocast over fp32 master weights) or 'auto' (bf16 where the hardware has it).
+        evaluations: how often the checkpoint rows are scored, evenly spaced; the last update always is.
+        patience: evaluations without gain after which training stops; 0 = never.
+        selection: 'best' keeps the weights of the best evaluation, 'last' those of the last update.
+        frozen: parameters whose names start with one of these (below the encoder) are not trained.
+        save_seconds: time between two saved states.
+        log_every: updates between two logged losses.
+    """
+
+    learning_rate: float = 1e-5
+    warmup_share: float = 0.1
+    weight_decay: float = 0.01
+    adam_beta2: float = 0.999
+    adam_epsilon: float = 1e-8
+    clip: float = 1.0
+    precision: str = "auto"
+    evaluations: int = 10
+    patience: int = 0
+    selection: str = "best"
+    frozen: tuple[str, ...] = ()
+    gradient_checkpointing: bool = False
+    save_seconds: float = 60.0
+    log_every: int = 10
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a training ended. `score` is that of the kept weights on the checkpoint rows (None: not scored)."""
+
+    updates: int
+    score: float | None
+    best_step: int
+
+
+def resolve_precision(precision: str) -> str:
+    """'auto' -> 'bf16' on a GPU or CPU with bf16 arithmetic, else 'fp32'."""
+    if precision != "auto":
+        return precision
+    if torch.cuda.is_available():
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
+    return "bf16" if torch.cpu._is_avx512_bf16_supported() else "fp32"
+
+
+def train(
+    module: nn.Module,
+    objective: Objective,
+    settings: TrainingSettings,
+    *,
+    state_folder: Path,
+    evaluate: Callable[[nn.Module], float] | None = None,
+    recorder: Recorder | None = None,
+    description: str = "train",
+    first_step: int = 0,
+    stop_at: int | None = None,
+) -> Outcome:
+    """Trains `module` in place; at the end it holds the kept weights.
+
+    A state is saved into `state_folder` every `save_seconds`; a later call with the same arguments continues from it.
+    Each update seeds torch from (seed, step), so that dropout too is the same after a resume: on a CPU the final
+    weights are bit-identical to those of an uninterrupted run.
+
+    Args:
+        evaluate: main metric of the module on the checkpoint rows, higher is better.
+        first_step, stop_at: train only updates first_step .. stop_at - 1 of the objective.
+    """
+    recorder = recorder or NoRecorder()
+    accelerator = _accelerator(resolve_precision(settings.precision))
+    _freeze(module, settings.frozen)
+    if settings.gradient_checkpointing:
+        for part in module.values() if isinstance(module, nn.ModuleDict) else [module]:
+            part.gradient_checkpointing_enable()
+    module.to(accelerator.device).train()
+    optimizer = accelerator.prepare(_optimizer(module, settings))
+    total = objective.total_updates
+    stop = total if stop_at is None else min(stop_at, total)
+
+    state = TrainingState(state_folder, module, optimizer)
+    progress = state.load(step=first_step)
+    recorder.start(description, stop - first_step, progress.step - first_step)
+    due = _evaluation_steps(first_step, stop, settings.evaluations) if evaluate else frozenset[int]()
+    saved = time.monotonic()
+    while progress.step < stop:
+        step = progress.step
+        torch.manual_seed(_mixed(settings.seed, step))
+        rate = _rate(step, total, settings)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        loss = torch.zeros((), device=accelerator.device)
+        for micro_batch in objective.update(step):
+            with accelerator.autocast():
+                part: Tensor = micro_batch(module)
+            accelerator.backward(part)
+            loss += part.detach()
+        norm = nn.utils.clip_grad_norm_([p for p in module.parameters() if p.grad is not None], settings.clip)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        progress.step = step + 1
+
+        metrics = {}
+        if step % settings.log_every == 0 or progress.step == stop:
+            metrics = {"loss": float(loss), "learning_rate": rate, "gradient_norm": float(norm)}
+            recorder.log(metrics, progress.step)
+        recorder.advance(1, metrics)
+        if progress.step in due and evaluate:
+            score = evaluate(module)
+            recorder.log({"checkpoint_score": score}, progress.step)
+            state.offer(score, keep=settings.selection == "best")
+            stale = sum(progress.best_step < earlier <= progress.step for earlier in due)
+            if settings.patience and stale >= settings.patience:
+                break
+        if time.monotonic() - saved > settings.save_seconds:
+            state.save()
+            saved = time.monotonic()
+    recorder.finish()
+    if evaluate and settings.selection == "best":
+        state.restore_best()
+        return Outcome(progress.step, progress.best_score, progress.best_step)
+    return Outcome(progress.step, progress.last_score, progress.step)
+
+
+def _accelerator(precision: str) -> Accelerator:
+    wanted = "no" if precision == "fp32" else precision
+    if AcceleratorState._shared_state and AcceleratorState().mixed_precision != wanted:
+        # The state is a process-wide singleton; phases of one job may ask for another precision.
+        AcceleratorState._reset_state()
+    return Accelerator(mixed_precision=wanted)
+
+
+def _freeze(module: nn.Module, frozen: tuple[str, ...]) -> None:
+    for name, parameter in module.named_parameters():
+        below = name.split("roberta.", 1)[-1]
+        if frozen and below.startswith(frozen):
+            parameter.requires_grad_(False)
+
+
+def _optimizer(module: nn.Module, settings: TrainingSettings) -> torch.optim.AdamW:
+    decayed, plain = [], []
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad:
+            (plain if name.endswith("bias") or "LayerNorm" in name or "layer_norm" in name else decayed).append(
+                parameter
+            )
+    groups: list[dict[str, Any]] = [
+        {"params": decayed, "weight_decay": settings.weight_decay},
+        {"params": plain, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(
+        groups, lr=settings.learning_rate, betas=(0.9, settings.adam_beta2), eps=settings.adam_epsilon
+    )
+
+
+def _rate(step: int, total: int, settings: TrainingSettings) -> float:
+    warmup = max(1, round(settings.warmup_share * total)) if settings.warmup_share else 0
+    if step < warmup:
+        return settings.learning_rate * (step + 1) / warmup
+    return settings.learning_rate * (total - step) / max(1, total - warmup)
+
+
+def _evaluation_steps(first: int, stop: int, count: int) -> frozenset[int]:
+    return frozenset({stop, *(first + round((stop - first) * i / count) for i in range(1, count))} if count else {stop})
+
+
+def _mixed(seed: int, step: int) -> int:
+    """A torch seed from (seed, step), spread so that neighbouring seeds share no update's noise."""
+    return (seed * 1_000_003 + step) * 2_654_435_761 % 2**63

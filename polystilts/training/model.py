@@ -1,0 +1,206 @@
+"""An encoder with the Hugging Face head of a format: built, run on rows, and scored against targets."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import (
+    PreTrainedModel,
+    XLMRobertaConfig,
+    XLMRobertaForMaskedLM,
+    XLMRobertaForMultipleChoice,
+    XLMRobertaForQuestionAnswering,
+    XLMRobertaForSequenceClassification,
+    XLMRobertaForTokenClassification,
+    XLMRobertaModel,
+)
+from transformers.utils import logging as transformers_logging
+
+from polystilts.errors import InvalidValue, MissingData, TokenizerMismatch
+from polystilts.formats import FormatSettings
+from polystilts.formats.tagging import IGNORED
+from polystilts.formats.tokenizer import Pieces
+from polystilts.runtime.folders import read_json
+
+_CLASSES: Mapping[str, Any] = {
+    "pair": XLMRobertaForSequenceClassification,
+    "choice": XLMRobertaForMultipleChoice,
+    "tagging": XLMRobertaForTokenClassification,
+    "span": XLMRobertaForQuestionAnswering,
+    "sentence": XLMRobertaModel,
+    "mlm": XLMRobertaForMaskedLM,
+}
+
+
+def build_model(kind: str, folder: Path, *, labels: Sequence[str] = (), seed: int = 0) -> PreTrainedModel:
+    """The Hugging Face class for a format (or 'mlm') over the weights of a checkpoint folder, float32.
+
+    What the folder lacks, the head of a new task, is drawn from `seed`; what the class has no place for is left out.
+
+    Raises:
+        MissingData: no such folder, or no config or weights in it.
+        InvalidValue: not an XLM-R configuration.
+    """
+    config = read_config(folder)
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    extra: dict[str, Any] = {}
+    if kind in ("pair", "tagging"):
+        config.id2label = dict(enumerate(labels))
+        config.label2id = {label: i for i, label in enumerate(labels)}
+    elif kind == "sentence":
+        extra["add_pooling_layer"] = False
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model: PreTrainedModel = _CLASSES[kind].from_pretrained(
+            folder, config=config, dtype=torch.float32, local_files_only=True, use_safetensors=True, **extra
+        )
+    return model
+
+
+def read_config(folder: Path) -> XLMRobertaConfig:
+    """The configuration of a checkpoint folder, checked to be XLM-R's and to have weights beside it."""
+    if not folder.is_dir():
+        raise MissingData(f"no such folder: {folder.absolute()}", param="base", given=str(folder))
+    raw = read_json(folder / "config.json")
+    if raw.get("model_type") != "xlm-roberta":
+        raise InvalidValue(
+            f"{folder} holds a {raw.get('model_type')!r} model; Polystilts trains 'xlm-roberta'",
+            param="base",
+            limit="xlm-roberta",
+            given=raw.get("model_type"),
+        )
+    if not list(folder.glob("*.safetensors")):
+        raise MissingData(f"no safetensors weights in {folder.absolute()}", param="base", given=str(folder))
+    return XLMRobertaConfig.from_pretrained(folder, local_files_only=True)
+
+
+def check_tokenizer(pieces: Pieces, config: XLMRobertaConfig, folder: Path) -> None:
+    """Refuses a tokenizer with more pieces than the embedding has rows, or with another padding id.
+
+    Raises:
+        TokenizerMismatch: naming both sizes.
+    """
+    if pieces.vocabulary_size > config.vocab_size or pieces.pad != config.pad_token_id:
+        raise TokenizerMismatch(
+            f"tokenizer.json in {folder} has {pieces.vocabulary_size} pieces (padding id {pieces.pad}); "
+            f"the weights were made for {config.vocab_size} (padding id {config.pad_token_id})",
+            param="tokenizer.json",
+            limit=config.vocab_size,
+            given=pieces.vocabulary_size,
+        )
+
+
+def encoder_of(model: PreTrainedModel) -> XLMRobertaModel:
+    """The encoder inside a head class (or the model itself if it is one)."""
+    return model if isinstance(model, XLMRobertaModel) else model.roberta
+
+
+def share_encoder(models: Sequence[PreTrainedModel]) -> None:
+    """Makes every model use the embeddings and layers of the first; poolers and heads stay their own."""
+    first = encoder_of(models[0])
+    for model in models[1:]:
+        encoder_of(model).embeddings = first.embeddings
+        encoder_of(model).encoder = first.encoder
+
+
+def bare_encoder(model: PreTrainedModel) -> XLMRobertaModel:
+    """Embeddings and layers alone: what travels to the next phase (`transfer: encoder`)."""
+    encoder = XLMRobertaModel(model.config, add_pooling_layer=False)
+    encoder.embeddings = encoder_of(model).embeddings
+    encoder.encoder = encoder_of(model).encoder
+    return encoder
+
+
+def forward_rows(
+    model: PreTrainedModel, settings: FormatSettings, input_ids: Tensor, attention_mask: Tensor
+) -> dict[str, Tensor]:
+    """Outputs by row, named as in `polystilts.formats.values.Outputs`.
+
+    Args:
+        input_ids, attention_mask: int64 [rows, tokens].
+    """
+    if settings.format == "choice":
+        # The class wants [examples, choices, tokens]; rows of one choice each pack better.
+        pooled = model.roberta(input_ids, attention_mask=attention_mask).pooler_output
+        return {"logits": model.classifier(model.dropout(pooled))}
+    if settings.format == "sentence":
+        states = model(input_ids, attention_mask=attention_mask, output_hidden_states=True).hidden_states
+        mask = attention_mask[:, :, None].to(states[0].dtype)
+        tokens = mask.sum(dim=1)
+        pooled = [(states[layer] * mask).sum(dim=1) / tokens for layer in settings.layers]
+        return {"embeddings": torch.stack(pooled, dim=1)}
+    output = model(input_ids, attention_mask=attention_mask)
+    if settings.format == "span":
+        return {"start": output.start_logits, "end": output.end_logits}
+    return {"logits": output.logits}
+
+
+def summed_loss(
+    settings: FormatSettings, outputs: Mapping[str, Tensor], targets: Sequence[np.ndarray], groups: Sequence[int]
+) -> Tensor:
+    """Cross entropy summed over rows (pair), groups (choice), labelled tokens (tagging) or windows (span).
+
+    Args:
+        targets: one array a row, as the format's `targets` gives them.
+        groups: sizes of consecutive groups of rows (choice); ignored otherwise.
+    """
+    if settings.format == "choice":
+        loss = outputs["logits"].new_zeros((), dtype=torch.float32)
+        for scores, gold in zip(
+            outputs["logits"].float()[:, 0].split(list(groups)), np.split(np.array(targets), np.cumsum(groups)[:-1]),
+            strict=True,
+        ):
+            loss = loss + functional.cross_entropy(scores[None], torch.tensor([int(gold.argmax())]).to(scores.device))
+        return loss
+    device = next(iter(outputs.values())).device
+    if settings.format == "span":
+        gold = torch.from_numpy(np.stack(targets)).to(device)
+        start = functional.cross_entropy(outputs["start"].float(), gold[:, 0], reduction="sum")
+        end = functional.cross_entropy(outputs["end"].float(), gold[:, 1], reduction="sum")
+        return (start + end) / 2
+    logits = outputs["logits"].float()
+    if settings.format == "tagging":
+        padded = np.full(logits.shape[:2], IGNORED, dtype=np.int64)
+        for row, target in enumerate(targets):
+            padded[row, : len(target)] = target
+        gold = torch.from_numpy(padded).to(device)
+        return functional.cross_entropy(
+            logits.flatten(0, 1), gold.flatten(), ignore_index=IGNORED, reduction="sum"
+        )
+    return functional.cross_entropy(logits, torch.from_numpy(np.stack(targets)).to(device), reduction="sum")
+
+
+class TorchBackend:
+    """`Backend` over a torch model: evaluation without export.
+
+    A model in training mode is switched to evaluation for the call and back.
+    """
+
+    def __init__(self, model: PreTrainedModel, settings: FormatSettings) -> None:
+        self.model, self.settings = model, settings
+
+    def run(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        device = self.model.device
+        tensors = {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
+        with evaluating(self.model), torch.inference_mode():
+            outputs = forward_rows(self.model, self.settings, tensors["input_ids"], tensors["attention_mask"])
+        return {name: value.float().cpu().numpy() for name, value in outputs.items()}
+
+
+@contextlib.contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode (no dropout) inside the block, the former mode after it."""
+    training = module.training
+    module.eval()
+    try:
+        yield
+    finally:
+        module.train(training)

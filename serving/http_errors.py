@@ -1,0 +1,222 @@
+"""One error body for everything that can go wrong over HTTP; no trace and no path reaches a client."""
+
+from __future__ import annotations
+
+import logging
+import re
+import uuid
+from typing import Any
+
+import anyio
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails, to_json
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from polystilts.errors import InvalidValue, PolystiltsError, TooLarge
+
+logger = logging.getLogger(__name__)
+
+REQUEST_ID = "X-Request-Id"
+_REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+#: Codes of the errors that the HTTP layer itself makes.
+_HTTP_CODES = {404: "not_found", 405: "method_not_allowed"}
+
+#: Characters of a refused value that are sent back.
+_ECHO = 100
+
+_OBJECT = TypeAdapter(dict[str, Any])
+
+
+class MalformedJson(PolystiltsError):
+    """A body that is not JSON in UTF-8, has lone surrogates, or is nested too deeply."""
+
+    code = "malformed_json"
+    status = 422
+
+
+class MissingField(InvalidValue):
+    """A required field is not there."""
+
+    code = "missing_field"
+
+
+class UnknownField(InvalidValue):
+    """A field that the endpoint does not have."""
+
+    code = "unknown_field"
+
+
+class UnsupportedMediaType(PolystiltsError):
+    """A content type other than application/json."""
+
+    code = "unsupported_media_type"
+    status = 415
+
+
+class BodyTimeout(PolystiltsError):
+    """The body had not arrived in time."""
+
+    code = "body_timeout"
+    status = 408
+
+
+class JsonResponse(Response):
+    """A pydantic model or plain value as JSON."""
+
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        return to_json(content)
+
+
+def error_body(error: PolystiltsError, request_id: str) -> dict[str, Any]:
+    """The error body; an error of ours (5xx without a message for users) says nothing of its inside."""
+    return {
+        "error": {
+            "code": error.code,
+            "message": error.message,
+            "type": "invalid_request_error" if error.status < 500 else "server_error",
+            "param": error.param,
+            "limit": error.limit,
+            "given": error.given,
+            "request_id": request_id,
+        }
+    }
+
+
+class Boundary:
+    """ASGI middleware: gives every request an id and answers every exception with the error body.
+
+    The id is the client's ``X-Request-Id`` where that is plain (1 to 64 of ``A-Za-z0-9_-``), else a new one.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        request = Request(scope)
+        given = request.headers.get(REQUEST_ID, "")
+        request.state.request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        started = False
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                MutableHeaders(scope=message)[REQUEST_ID] = request.state.request_id
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_with_id)
+        except ClientDisconnect:
+            pass  # nobody is left to answer
+        except Exception:
+            logger.exception("request %s failed", request.state.request_id)
+            if started:
+                raise
+            response = answer_error(request, PolystiltsError("the server failed; it is not your request's fault"))
+            await response(scope, receive, send_with_id)
+
+
+def answer_error(request: Request, error: Exception) -> Response:
+    """The response to an expected error: ours, or Starlette's own (unknown route, wrong method)."""
+    headers: dict[str, str] = {}
+    if isinstance(error, HTTPException):
+        message = {
+            404: f"there is no {request.url.path}; GET / lists what there is",
+            405: f"{request.url.path} does not take {request.method}",
+        }.get(error.status_code, error.detail)
+        headers.update(error.headers or {})
+        status, code = error.status_code, _HTTP_CODES.get(error.status_code, "bad_request")
+        error = PolystiltsError(message)
+        error.status, error.code = status, code
+    if not isinstance(error, PolystiltsError):
+        raise error
+    if error.status == 503:
+        headers["Retry-After"] = "1"
+    return JsonResponse(error_body(error, request.state.request_id), error.status, headers)
+
+
+async def read_object(request: Request, *, limit: int, seconds: float) -> dict[str, Any]:
+    """The JSON object in a request's body.
+
+    Args:
+        limit: bytes; checked against Content-Length and while the body streams.
+        seconds: time in which the body must have arrived.
+
+    Raises:
+        UnsupportedMediaType, TooLarge, BodyTimeout, MalformedJson, InvalidValue
+    """
+    kind, _, parameter = request.headers.get("content-type", "").partition(";")
+    if kind.strip().lower() != "application/json" or parameter.strip().lower() not in ("", "charset=utf-8"):
+        raise UnsupportedMediaType(
+            "the content type must be application/json",
+            param="Content-Type",
+            limit="application/json",
+            given=request.headers.get("content-type", "")[:_ECHO],
+        )
+    announced = request.headers.get("content-length", "")
+    if announced.isdecimal() and int(announced) > limit:
+        raise _body_too_large(limit, int(announced))
+    body = bytearray()
+    try:
+        with anyio.fail_after(seconds):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > limit:
+                    raise _body_too_large(limit, len(body))
+    except TimeoutError:
+        raise BodyTimeout(
+            f"the body had not arrived after {seconds:g} s", param="body", limit=seconds, given=len(body)
+        ) from None
+    try:
+        return _OBJECT.validate_json(bytes(body))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        if first["type"] == "json_invalid":
+            raise MalformedJson(f"the body is not JSON: {first['ctx']['error']}", param="body") from None
+        raise InvalidValue("the body must be a JSON object", param="body") from None
+
+
+def invalid(error: ValidationError) -> PolystiltsError:
+    """Pydantic's findings as one error: the first one's field, and the others named in the message."""
+    found = error.errors(include_url=False)
+    messages = [_message(one) for one in found[:3]]
+    if len(found) > 3:
+        messages.append(f"and {len(found) - 3} more")
+    first = found[0]
+    kind = {"missing": MissingField, "extra_forbidden": UnknownField}.get(first["type"], InvalidValue)
+    context = first.get("ctx", {})
+    limit = next((context[key] for key in ("min_length", "max_length") if key in context), None)
+    given = context.get("actual_length", None if first["type"] == "missing" else _plain(first["input"]))
+    return kind("; ".join(messages), param=_param(first) or None, limit=limit, given=given)
+
+
+def _param(found: ErrorDetails) -> str:
+    return ".".join(str(part)[:_ECHO] for part in found["loc"])
+
+
+def _message(found: ErrorDetails) -> str:
+    text = {"missing": "is required", "extra_forbidden": "is not a field of this request"}.get(found["type"])
+    # Pydantic puts "Value error, " before the messages of our own validators.
+    text = text or found["msg"].removeprefix("Value error, ")
+    return f"{_param(found)}: {text}" if found["loc"] else text
+
+
+def _plain(value: Any) -> Any:
+    """A refused value, short enough to be sent back."""
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    return value[:_ECHO] if isinstance(value, str) else {dict: "object", list: "array"}.get(type(value), "value")
+
+
+def _body_too_large(limit: int, given: int) -> TooLarge:
+    return TooLarge(f"the body has {given} bytes or more; the limit is {limit}", param="body", limit=limit, given=given)

@@ -1,0 +1,101 @@
+"""The OpenAPI document, from the schemas and the table of endpoints; ``python -m serving.openapi`` prints it."""
+
+from __future__ import annotations
+
+import functools
+import json
+from typing import Any
+
+from pydantic import BaseModel, create_model
+from pydantic.json_schema import models_json_schema
+
+from serving import schemas
+from serving.endpoints import ENDPOINTS, Endpoint
+from serving.examples import EXAMPLES
+
+#: Version of the HTTP interface, not of the code.
+API_VERSION = "1"
+
+_REF = "#/components/schemas/{model}"
+_JSON = "application/json"
+_ERRORS = {
+    "400": "A request that is no HTTP we take",
+    "404": "No model answers this endpoint, or none of that name",
+    "408": "The body did not arrive in time",
+    "413": "The body, a list or a text is over its limit",
+    "415": "The content type is not application/json",
+    "422": "The body is not JSON, or a field is wrong",
+    "500": "A fault of the server",
+    "503": "The server is starting or stopping",
+}
+
+
+@functools.cache
+def document() -> dict[str, Any]:
+    """The document; it depends on the code alone, not on the models that are loaded."""
+    pages: dict[str, tuple[str, type[BaseModel]]] = {
+        "/v1/models": ("The models that answer", schemas.ModelList),
+        "/readyz": ("Whether every model passed its self-test", schemas.Ready),
+    }
+    bodies = {endpoint.name: _bodies(endpoint) for endpoint in ENDPOINTS}
+    requests = [model for requests, _ in bodies.values() for model in requests]
+    answers = [model for _, answers in bodies.values() for model in answers]
+    answers += [schemas.ErrorBody, *(model for _, model in pages.values())]
+    _, definitions = models_json_schema(
+        [*((model, "validation") for model in requests), *((model, "serialization") for model in answers)],
+        ref_template=_REF,
+    )
+    paths: dict[str, Any] = {
+        path: {
+            "get": {
+                "summary": summary,
+                "operationId": path.strip("/").replace("/", "_"),
+                "responses": {"200": _content(summary, [model]), **_errors("500", "503")},
+            }
+        }
+        for path, (summary, model) in pages.items()
+    }
+    for endpoint in ENDPOINTS:
+        taken, given = bodies[endpoint.name]
+        body = _content("", taken)["content"]
+        body[_JSON]["examples"] = {
+            language: {"summary": f"{endpoint.summary} ({language})", "value": example}
+            for language, example in EXAMPLES[endpoint.name].items()
+        }
+        paths[endpoint.path] = {
+            "post": {
+                "summary": endpoint.summary,
+                "operationId": endpoint.name,
+                "requestBody": {"required": True, "content": body},
+                "responses": {"200": _content(endpoint.summary, given), **_errors(*_ERRORS)},
+            }
+        }
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Polystilts", "version": API_VERSION, "description": schemas.__doc__},
+        "paths": paths,
+        "components": {"schemas": definitions["$defs"]},
+    }
+
+
+def _bodies(endpoint: Endpoint) -> tuple[list[type[BaseModel]], list[type[BaseModel]]]:
+    """What an endpoint takes and gives: for one item, and for several."""
+    one = create_model(f"{endpoint.name.capitalize()}Request", __base__=(endpoint.item, schemas.Selected))
+    answer: type[BaseModel] = schemas.Answer[endpoint.result]  # type: ignore[name-defined]
+    if not endpoint.several:
+        return [one], [answer]
+    return [one, schemas.Several[endpoint.item]], [answer, schemas.Answers[endpoint.result]]  # type: ignore[name-defined]
+
+
+def _content(description: str, models: list[type[BaseModel]]) -> dict[str, Any]:
+    refs = [{"$ref": _REF.format(model=model.__name__)} for model in models]
+    schema = refs[0] if len(refs) == 1 else {"anyOf": refs}
+    return {"description": description, "content": {_JSON: {"schema": schema}}}
+
+
+def _errors(*statuses: str) -> dict[str, Any]:
+    return {status: _content(_ERRORS[status], [schemas.ErrorBody]) for status in statuses}
+
+
+if __name__ == "__main__":
+    print(json.dumps(document(), indent=1, ensure_ascii=False))

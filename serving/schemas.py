@@ -1,0 +1,235 @@
+"""What goes in and what comes out, as pydantic models: validation, answers and the OpenAPI document come from these.
+
+One item is the request itself, several are ``{"items": [...]}``; the answer is ``{"result": …}`` or
+``{"results": [...]}``, where a bad item is ``{"error": …}`` at its index. Offsets are code points, end exclusive.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+Text = Annotated[str, StringConstraints(min_length=1)]
+
+#: Choices of one item.
+CHOICES = 32
+
+
+class Item(BaseModel):
+    """One thing to answer."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class PairItem(Item):
+    premise: Text
+    hypothesis: Text
+
+
+class ParaphraseItem(Item):
+    sentence1: Text
+    sentence2: Text
+
+
+class TaggingItem(Item):
+    """Raw text, which is split into words by ICU, or words."""
+
+    text: Text | None = None
+    tokens: list[Text] | None = Field(None, min_length=1)
+
+    @model_validator(mode="after")
+    def _one_of_the_two(self) -> TaggingItem:
+        if (self.text is None) == (self.tokens is None):
+            raise ValueError("give either text or tokens")
+        return self
+
+
+class QaItem(Item):
+    question: Text
+    context: Text
+
+
+class ChoiceItem(Item):
+    premise: Text
+    question: str = Field("", description="For XCOPA 'cause' or 'effect'; empty if the premise is the question.")
+    choices: list[Text] = Field(min_length=2, max_length=CHOICES)
+
+
+class EmbedItem(Item):
+    text: Text
+
+
+class AlignItem(Item):
+    """Sentences of two languages, of which some are translations of each other."""
+
+    source: list[Text] = Field(min_length=1)
+    target: list[Text] = Field(min_length=1)
+
+
+class Selected(BaseModel):
+    """What every request may say beside its items."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: str | None = Field(None, description="Target of the model that shall answer; see GET /v1/models.")
+
+
+I = TypeVar("I", bound=BaseModel)  # noqa: E741 - the item
+R = TypeVar("R", bound=BaseModel)
+
+
+class Several(Selected, Generic[I]):
+    items: list[I] = Field(min_length=1)
+
+    @classmethod
+    def model_parametrized_name(cls, params: tuple[type[Any], ...]) -> str:
+        return f"Several{params[0].__name__}s"
+
+
+class Result(BaseModel):
+    """One answer. A number that is not finite would be no JSON and is a fault of ours."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+
+class PairResult(Result):
+    label: str
+    probabilities: dict[str, float] = Field(description="By label.")
+
+
+class ParaphraseResult(PairResult):
+    paraphrase: bool = Field(description="The label is the model's last one, which means 'the same'.")
+
+
+class Token(Result):
+    text: str
+    tag: str
+    probability: float
+    start: int | None = Field(None, description="In the raw text; null if tokens were given.")
+    end: int | None = None
+
+
+class Entity(Result):
+    type: str
+    text: str
+    first_token: int
+    last_token: int = Field(description="Exclusive.")
+    start: int | None = Field(None, description="In the raw text; null if tokens were given.")
+    end: int | None = None
+    probability: float = Field(description="The lowest of its tokens.")
+
+
+class PosResult(Result):
+    tokens: list[Token]
+
+
+class NerResult(PosResult):
+    entities: list[Entity]
+
+
+class QaResult(Result):
+    answer: str
+    start: int
+    end: int
+    score: float = Field(description="Summed logits of start and end.")
+    null_score: float = Field(description="The same sum for 'no answer'.")
+
+
+class ChoiceResult(Result):
+    label: int = Field(description="Index of the choice.")
+    text: str
+    probabilities: list[float] = Field(description="By choice.")
+
+
+class EmbedResult(Result):
+    embedding: list[float] = Field(description="Of unit length.")
+
+
+class AlignedPair(Result):
+    source: int
+    target: int
+    score: float = Field(description="Ratio margin: cosine over the mean cosine of the nearest neighbours.")
+
+
+class AlignResult(Result):
+    pairs: list[AlignedPair] = Field(description="Each sentence at most once; best first.")
+
+
+class ModelName(BaseModel):
+    """Which model answered."""
+
+    target: str
+    name: str = Field(description="In the registry.")
+    version: str
+    digest: str = Field(description="sha256 of the bundle's manifest.")
+
+
+class Error(BaseModel):
+    code: str
+    message: str
+    type: str = Field(description="invalid_request_error or server_error.")
+    param: str | None = Field(description="The field that is wrong.")
+    limit: Any = Field(description="The bound that was passed.")
+    given: Any = Field(description="The value or size that was given.")
+    request_id: str
+
+
+class ErrorBody(BaseModel):
+    error: Error
+
+
+class Answer(BaseModel, Generic[R]):
+    result: R
+    model: ModelName
+
+    @classmethod
+    def model_parametrized_name(cls, params: tuple[type[Any], ...]) -> str:
+        return params[0].__name__.replace("Result", "Answer")
+
+
+class Answers(BaseModel, Generic[R]):
+    results: list[R | ErrorBody]
+    model: ModelName
+
+    @classmethod
+    def model_parametrized_name(cls, params: tuple[type[Any], ...]) -> str:
+        return params[0].__name__.replace("Result", "Answers")
+
+
+class SelfTest(BaseModel):
+    """The stored rows of the bundle, run when it was loaded."""
+
+    difference: float
+    tolerance: float
+
+
+class ModelCard(BaseModel):
+    """One model, in OpenAI's shape with our fields added; `id` is what a request's `model` may say."""
+
+    id: str
+    object: str = "model"
+    created: int = Field(description="Unix seconds.")
+    owned_by: str = "polystilts"
+    target: str
+    name: str
+    version: str
+    digest: str
+    format: str
+    labels: list[str]
+    endpoints: list[str]
+    precision: str
+    splitter: dict[str, str] | None = Field(None, description="What splits raw text into words.")
+    languages: list[str] | None = None
+    lineage: dict[str, Any]
+    self_test: SelfTest
+
+
+class ModelList(BaseModel):
+    object: str = "list"
+    data: list[ModelCard]
+
+
+class Ready(BaseModel):
+    ready: bool = True
+    self_tests: dict[str, SelfTest] = Field(description="By target.")

@@ -1,0 +1,52 @@
+import pytest
+
+from polystilts.errors import UnknownName
+from polystilts.tasks import TASKS
+from polystilts.tasks.languages import LANGUAGES, get_language, spell
+
+XTREME_R = (
+    "af ar az bg bn de el en es et eu fa fi fr gu he hi ht hu id it ja jv ka kk ko lt ml mr ms my nl pa pl pt qu ro ru "
+    "sw ta te th tl tr uk ur vi wo yo zh"
+).split()
+
+# The hub's config names, as listed in google/xtreme.
+UDPOS = (
+    "Afrikaans Arabic Basque Bulgarian Dutch English Estonian Finnish French German Greek Hebrew Hindi Hungarian "
+    "Indonesian Italian Japanese Kazakh Korean Chinese Marathi Persian Portuguese Russian Spanish Tagalog Tamil Telugu "
+    "Thai Turkish Urdu Vietnamese Yoruba"
+).split()
+TATOEBA = (
+    "afr ara ben bul deu cmn ell est eus fin fra heb hin hun ind ita jav jpn kat kaz kor mal mar nld pes por rus spa swh "
+    "tam tel tgl tha tur urd vie"
+).split()
+
+
+def test_every_language_of_xtreme_r_and_of_the_catalogue_is_known():
+    assert len(XTREME_R) == 50
+    assert set(XTREME_R) | {"am", "ig"} == set(LANGUAGES)
+    assert {language for spec in TASKS.values() for language in spec.languages} <= set(LANGUAGES)
+
+
+def test_spellings_are_those_of_the_hub():
+    udpos, tatoeba = TASKS["udpos"], TASKS["tatoeba"]
+    there = set(udpos.languages) - set(udpos.hub.absent["test"])
+    assert {spell(language, udpos.hub.spelling) for language in there} == set(UDPOS)
+    there = set(tatoeba.languages) - set(tatoeba.hub.absent["validation"])
+    assert {spell(language, tatoeba.hub.spelling) for language in there} == set(TATOEBA)
+    assert spell("zh", "code") == "zh"
+
+
+def test_keys_are_unique_and_families_are_those_of_xtreme():
+    for attribute in ("iso3", "name"):
+        assert len({getattr(language, attribute) for language in LANGUAGES.values()}) == len(LANGUAGES)
+    families = {LANGUAGES[code].family for code in TASKS["panx"].languages} - {"isolate", "Quechuan"}
+    assert len(families) == 12
+    assert {code for code in LANGUAGES if LANGUAGES[code].family == "isolate"} == {"eu", "ko"}
+    assert {code for code in XTREME_R if LANGUAGES[code].cc100 == 0} == {"yo", "ht", "qu", "wo"}
+
+
+def test_unknown_names_offer_the_known_ones():
+    with pytest.raises(UnknownName, match="unknown language 'dee'; did you mean 'de'"):
+        get_language("dee")
+    with pytest.raises(UnknownName, match="spelling"):
+        spell("de", "iso2")
