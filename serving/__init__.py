@@ -1,1 +1,1 @@
-"""The HTTP server: the `polystilts.runtime` behind one ASGI application, packaged by BentoML. Never imports torch."""
+"""The HTTP server: `polystilts.runtime` behind one ASGI application, packaged by BentoML, without torch."""

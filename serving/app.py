@@ -63,10 +63,14 @@ def endpoint_model(endpoint: Endpoint, runtime: Runtime, wanted: str | None) -> 
     if wanted in able:
         return able[wanted]
     if able and wanted is not None:
-        raise NoModel(f"no model {wanted!r} answers {endpoint.path}; there are: {', '.join(able)}", param="model")
+        raise NoModel(
+            f"no model of that name answers {endpoint.path}; there are: {', '.join(able)}",
+            param="model",
+            given=wanted[:100],
+        )
     if not able:
         made = f"mlflow run . --env-manager local -P targets={endpoint.targets[0]}"
-        raise NoModel(f"no model answers {endpoint.path}; this makes one: {made}", param="model", given=wanted)
+        raise NoModel(f"no model answers {endpoint.path}; this makes one: {made}", param="model")
     return able[next((target for target in endpoint.targets if target in able), next(iter(able)))]
 
 
@@ -129,7 +133,9 @@ def _answer(
             continue
         own = [next(predictions) for _ in work.examples]
         refused = [one.error for one in own if isinstance(one, Rejected)]
-        results.append(refused[0] if refused else work.finish([o for o in own if not isinstance(o, Rejected)]))
+        results.append(
+            refused[0] if refused else work.finish([o for o in own if not isinstance(o, Rejected)])
+        )
     return results
 
 
@@ -173,7 +179,7 @@ async def _models(request: Request) -> Response:
 
 
 def _runtime(request: Request) -> Runtime:
-    runtime = request.app.state.runtime
+    runtime: Runtime | None = request.app.state.runtime
     if runtime is None:
         raise NotReady("the server is starting")
     return runtime

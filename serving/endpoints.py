@@ -1,4 +1,4 @@
-"""The table of endpoints: which models answer each, how an item becomes examples and predictions become a result."""
+"""The table of endpoints: which models answer each, how an item becomes examples and predictions a result."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Endpoint:
     Attributes:
         targets: preferred targets, best first; any other model that `accepts` says yes to answers too.
         accepts: whether a model with these settings can answer.
-        prepare: item, settings of the model -> `Work`; raises a PolystiltsError for an item that cannot be answered.
+        prepare: item, settings of the model -> `Work`; raises a PolystiltsError for an item it cannot take.
         several: whether a list of items is taken.
     """
 
@@ -78,12 +78,16 @@ def _paraphrase(item: schemas.ParaphraseItem, settings: FormatSettings) -> Work:
     def finish(predictions: Sequence[Prediction]) -> schemas.ParaphraseResult:
         answer = cast(PairPrediction, predictions[0])
         same = answer.label == settings.labels[-1]
-        return schemas.ParaphraseResult(label=answer.label, probabilities=answer.probabilities, paraphrase=same)
+        return schemas.ParaphraseResult(
+            label=answer.label, probabilities=answer.probabilities, paraphrase=same
+        )
 
     return Work([PairExample("", UNKNOWN, item.sentence1, item.sentence2)], finish)
 
 
 def _tagging(item: schemas.TaggingItem) -> tuple[TaggingExample, Callable[[Prediction], list[schemas.Token]]]:
+    if (item.text is None) == (item.tokens is None):
+        raise InvalidValue("give either text or tokens", param="text")
     if item.text is not None:
         split = words.split(item.text)
         if not split:
@@ -177,7 +181,8 @@ def _choice(item: schemas.ChoiceItem, settings: FormatSettings) -> Work:
 
 def _vector(prediction: Prediction) -> np.ndarray:
     """float32 [hidden]: a bundle that serves embeddings pools one layer; of several the first counts."""
-    return cast(SentencePrediction, prediction).embeddings[0]
+    vector: np.ndarray = cast(SentencePrediction, prediction).embeddings[0]
+    return vector
 
 
 def _embed(item: schemas.EmbedItem, settings: FormatSettings) -> Work:
@@ -299,8 +304,12 @@ def check_limits(endpoint: Endpoint, item: BaseModel, settings: Settings) -> Non
             raise _too_large(field, "sentences", settings.align_sentences, len(value))
         for index, text in enumerate(value if many else [value]):
             if isinstance(text, str) and len(text) > settings.characters:
-                raise _too_large(f"{field}.{index}" if many else field, "characters", settings.characters, len(text))
+                raise _too_large(
+                    f"{field}.{index}" if many else field, "characters", settings.characters, len(text)
+                )
 
 
 def _too_large(param: str, unit_: str, limit: int, given: int) -> TooLarge:
-    return TooLarge(f"{param} has {given} {unit_}; the limit is {limit}", param=param, limit=limit, given=given)
+    return TooLarge(
+        f"{param} has {given} {unit_}; the limit is {limit}", param=param, limit=limit, given=given
+    )

@@ -1,4 +1,4 @@
-"""One request in each of several languages for every endpoint: for the OpenAPI document, the page and demonstrations.
+"""Requests in several languages for every endpoint: for the OpenAPI document, the page and demonstrations.
 
 Written for this project; language codes are ISO 639-1.
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 import uuid
 from typing import Any
@@ -75,7 +76,7 @@ class JsonResponse(Response):
 
 
 def error_body(error: PolystiltsError, request_id: str) -> dict[str, Any]:
-    """The error body; an error of ours (5xx without a message for users) says nothing of its inside."""
+    """The body that every error has."""
     return {
         "error": {
             "code": error.code,
@@ -122,7 +123,9 @@ class Boundary:
             logger.exception("request %s failed", request.state.request_id)
             if started:
                 raise
-            response = answer_error(request, PolystiltsError("the server failed; it is not your request's fault"))
+            response = answer_error(
+                request, PolystiltsError("the server failed; it is not your request's fault")
+            )
             await response(scope, receive, send_with_id)
 
 
@@ -130,9 +133,10 @@ def answer_error(request: Request, error: Exception) -> Response:
     """The response to an expected error: ours, or Starlette's own (unknown route, wrong method)."""
     headers: dict[str, str] = {}
     if isinstance(error, HTTPException):
+        path = request.url.path[:_ECHO]
         message = {
-            404: f"there is no {request.url.path}; GET / lists what there is",
-            405: f"{request.url.path} does not take {request.method}",
+            404: f"there is no {path}; GET / lists what there is",
+            405: f"{path} does not take {request.method}",
         }.get(error.status_code, error.detail)
         headers.update(error.headers or {})
         status, code = error.status_code, _HTTP_CODES.get(error.status_code, "bad_request")
@@ -142,6 +146,8 @@ def answer_error(request: Request, error: Exception) -> Response:
         raise error
     if error.status == 503:
         headers["Retry-After"] = "1"
+    if error.status == 408:
+        headers["Connection"] = "close"  # the rest of the body is not waited for
     return JsonResponse(error_body(error, request.state.request_id), error.status, headers)
 
 
@@ -206,17 +212,20 @@ def _param(found: ErrorDetails) -> str:
 
 def _message(found: ErrorDetails) -> str:
     text = {"missing": "is required", "extra_forbidden": "is not a field of this request"}.get(found["type"])
-    # Pydantic puts "Value error, " before the messages of our own validators.
-    text = text or found["msg"].removeprefix("Value error, ")
+    text = text or found["msg"]
     return f"{_param(found)}: {text}" if found["loc"] else text
 
 
 def _plain(value: Any) -> Any:
     """A refused value, short enough to be sent back."""
-    if value is None or isinstance(value, bool | int | float):
-        return value
-    return value[:_ECHO] if isinstance(value, str) else {dict: "object", list: "array"}.get(type(value), "value")
+    if isinstance(value, dict | list):
+        return "object" if isinstance(value, dict) else "array"
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)  # JSON has no such number
+    return value[:_ECHO] if isinstance(value, str) else value
 
 
 def _body_too_large(limit: int, given: int) -> TooLarge:
-    return TooLarge(f"the body has {given} bytes or more; the limit is {limit}", param="body", limit=limit, given=given)
+    return TooLarge(
+        f"the body has {given} bytes or more; the limit is {limit}", param="body", limit=limit, given=given
+    )

@@ -1,4 +1,4 @@
-"""The OpenAPI document, from the schemas and the table of endpoints; ``python -m serving.openapi`` prints it."""
+"""The OpenAPI document, from schemas and table of endpoints; ``python -m serving.openapi`` prints it."""
 
 from __future__ import annotations
 
@@ -15,6 +15,10 @@ from serving.examples import EXAMPLES
 
 #: Version of the HTTP interface, not of the code.
 API_VERSION = "1"
+
+_DESCRIPTION = """Multilingual inference. One item is the request itself, several are `{"items": [...]}`.
+The answer is `{"result": …}` or `{"results": [...]}`, where a bad item is `{"error": …}` at its index.
+Offsets are code points, end exclusive; of duplicate keys in a body the last counts."""
 
 _REF = "#/components/schemas/{model}"
 _JSON = "application/json"
@@ -72,7 +76,7 @@ def document() -> dict[str, Any]:
         }
     return {
         "openapi": "3.1.0",
-        "info": {"title": "Polystilts", "version": API_VERSION, "description": schemas.__doc__},
+        "info": {"title": "Polystilts", "version": API_VERSION, "description": _DESCRIPTION},
         "paths": paths,
         "components": {"schemas": definitions["$defs"]},
     }
@@ -80,11 +84,15 @@ def document() -> dict[str, Any]:
 
 def _bodies(endpoint: Endpoint) -> tuple[list[type[BaseModel]], list[type[BaseModel]]]:
     """What an endpoint takes and gives: for one item, and for several."""
-    one = create_model(f"{endpoint.name.capitalize()}Request", __base__=(endpoint.item, schemas.Selected))
-    answer: type[BaseModel] = schemas.Answer[endpoint.result]  # type: ignore[name-defined]
+    name, item, result = endpoint.name.capitalize(), endpoint.item, endpoint.result
+    # Named subclasses: pydantic calls a generic by all its parameters.
+    request = create_model(f"{name}Request", __base__=(item, schemas.Selected))
+    answer = create_model(f"{name}Answer", __base__=schemas.Answer[result])  # type: ignore[valid-type]
     if not endpoint.several:
-        return [one], [answer]
-    return [one, schemas.Several[endpoint.item]], [answer, schemas.Answers[endpoint.result]]  # type: ignore[name-defined]
+        return [request], [answer]
+    requests = create_model(f"{name}ListRequest", __base__=schemas.Several[item])  # type: ignore[valid-type]
+    answers = create_model(f"{name}ListAnswer", __base__=schemas.Answers[result])  # type: ignore[valid-type]
+    return [request, requests], [answer, answers]
 
 
 def _content(description: str, models: list[type[BaseModel]]) -> dict[str, Any]:

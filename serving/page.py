@@ -20,7 +20,7 @@ _HEAD = """<!doctype html>
 body { max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
 h2 { margin: 2rem 0 0; font-size: 1.1rem }
 p { margin: .2rem 0 }
-pre { overflow-x: auto; padding: .7rem 1rem; border: 1px solid #8886; border-radius: .4rem; background: #8881 }
+pre { overflow-x: auto; padding: .7rem 1rem; border: 1px solid #8886; border-radius: .4rem }
 .none { opacity: .6 }
 </style>
 <h1>Polystilts</h1>
@@ -41,7 +41,7 @@ def page(base_url: str, answered: Set[str]) -> str:
     for endpoint in ENDPOINTS:
         there = endpoint.name in answered
         note = "" if there else f" (no model; train the target {escape(endpoint.targets[0])})"
-        parts.append(f'<section{"" if there else " class=none"}><h2>POST {endpoint.path}</h2>')
+        parts.append(f"<section{'' if there else ' class=none'}><h2>POST {endpoint.path}</h2>")
         parts.append(f"<p>{escape(endpoint.summary)}{note}</p>")
         language, example = list(EXAMPLES[endpoint.name].items())[-1]
         body = shlex.quote(json.dumps(example, ensure_ascii=False))

@@ -1,14 +1,15 @@
-"""What goes in and what comes out, as pydantic models: validation, answers and the OpenAPI document come from these.
+"""What goes in and what comes out, as pydantic models; the OpenAPI document is made of them.
 
-One item is the request itself, several are ``{"items": [...]}``; the answer is ``{"result": …}`` or
-``{"results": [...]}``, where a bad item is ``{"error": …}`` at its index. Offsets are code points, end exclusive.
+One item is the request itself, several are ``{"items": [...]}``. The answer is ``{"result": …}`` or
+``{"results": [...]}``, where a bad item is ``{"error": …}`` at its index. Offsets are code points, end
+exclusive.
 """
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 Text = Annotated[str, StringConstraints(min_length=1)]
 
@@ -33,16 +34,10 @@ class ParaphraseItem(Item):
 
 
 class TaggingItem(Item):
-    """Raw text, which is split into words by ICU, or words."""
+    """Either raw text, which is split into words by ICU, or words."""
 
     text: Text | None = None
-    tokens: list[Text] | None = Field(None, min_length=1)
-
-    @model_validator(mode="after")
-    def _one_of_the_two(self) -> TaggingItem:
-        if (self.text is None) == (self.tokens is None):
-            raise ValueError("give either text or tokens")
-        return self
+    tokens: list[Text] | None = Field(default=None, min_length=1)
 
 
 class QaItem(Item):
@@ -52,7 +47,9 @@ class QaItem(Item):
 
 class ChoiceItem(Item):
     premise: Text
-    question: str = Field("", description="For XCOPA 'cause' or 'effect'; empty if the premise is the question.")
+    question: str = Field(
+        default="", description="For XCOPA 'cause' or 'effect'; empty if the premise is the question."
+    )
     choices: list[Text] = Field(min_length=2, max_length=CHOICES)
 
 
@@ -72,7 +69,9 @@ class Selected(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    model: str | None = Field(None, description="Target of the model that shall answer; see GET /v1/models.")
+    model: str | None = Field(
+        default=None, description="Target of the model that shall answer; see GET /v1/models."
+    )
 
 
 I = TypeVar("I", bound=BaseModel)  # noqa: E741 - the item
@@ -81,10 +80,6 @@ R = TypeVar("R", bound=BaseModel)
 
 class Several(Selected, Generic[I]):
     items: list[I] = Field(min_length=1)
-
-    @classmethod
-    def model_parametrized_name(cls, params: tuple[type[Any], ...]) -> str:
-        return f"Several{params[0].__name__}s"
 
 
 class Result(BaseModel):
@@ -106,7 +101,7 @@ class Token(Result):
     text: str
     tag: str
     probability: float
-    start: int | None = Field(None, description="In the raw text; null if tokens were given.")
+    start: int | None = Field(default=None, description="In the raw text; null if tokens were given.")
     end: int | None = None
 
 
@@ -115,7 +110,7 @@ class Entity(Result):
     text: str
     first_token: int
     last_token: int = Field(description="Exclusive.")
-    start: int | None = Field(None, description="In the raw text; null if tokens were given.")
+    start: int | None = Field(default=None, description="In the raw text; null if tokens were given.")
     end: int | None = None
     probability: float = Field(description="The lowest of its tokens.")
 
@@ -183,18 +178,10 @@ class Answer(BaseModel, Generic[R]):
     result: R
     model: ModelName
 
-    @classmethod
-    def model_parametrized_name(cls, params: tuple[type[Any], ...]) -> str:
-        return params[0].__name__.replace("Result", "Answer")
-
 
 class Answers(BaseModel, Generic[R]):
     results: list[R | ErrorBody]
     model: ModelName
-
-    @classmethod
-    def model_parametrized_name(cls, params: tuple[type[Any], ...]) -> str:
-        return params[0].__name__.replace("Result", "Answers")
 
 
 class SelfTest(BaseModel):
@@ -219,7 +206,7 @@ class ModelCard(BaseModel):
     labels: list[str]
     endpoints: list[str]
     precision: str
-    splitter: dict[str, str] | None = Field(None, description="What splits raw text into words.")
+    splitter: dict[str, str] | None = Field(default=None, description="What splits raw text into words.")
     languages: list[str] | None = None
     lineage: dict[str, Any]
     self_test: SelfTest

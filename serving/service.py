@@ -19,8 +19,8 @@ app = create_app(settings=settings)
 class Front:
     """Middleware that hands every request to our application.
 
-    A mounted application (``@bentoml.asgi_app``) would leave ``/readyz``, ``/schema.json`` and every unknown path
-    to BentoML, with its own bodies.
+    A mounted application (``@bentoml.asgi_app``) would leave ``/readyz``, ``/schema.json`` and every unknown
+    path to BentoML, with its own bodies.
     """
 
     def __init__(self, bento: ASGIApp) -> None:
@@ -44,9 +44,9 @@ class Polystilts:
         self.runtime = Runtime.open(settings.models, threads=settings.threads)
         app.state.runtime = self.runtime
 
-    @bentoml.on_shutdown
+    @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     def close(self) -> None:
         self.runtime.close()
 
 
-Polystilts.add_asgi_middleware(Front)
+Polystilts.add_asgi_middleware(Front)  # type: ignore[attr-defined]  # the decorator made it a bentoml.Service

@@ -31,13 +31,13 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     models: Path = Path(__file__).parents[1] / "models"
-    threads: int = Field(0, ge=0)
-    body_bytes: int = Field(1024 * KIB, gt=0)
-    align_body_bytes: int = Field(8 * 1024 * KIB, gt=0)
-    body_seconds: float = Field(30.0, gt=0)
-    items: int = Field(128, gt=0)
-    characters: int = Field(20_000, gt=0)
-    align_sentences: int = Field(2_000, gt=0)
+    threads: int = Field(default=0, ge=0)
+    body_bytes: int = Field(default=1024 * KIB, gt=0)
+    align_body_bytes: int = Field(default=8 * 1024 * KIB, gt=0)
+    body_seconds: float = Field(default=30.0, gt=0)
+    items: int = Field(default=128, gt=0)
+    characters: int = Field(default=20_000, gt=0)
+    align_sentences: int = Field(default=2_000, gt=0)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:

@@ -73,8 +73,8 @@ def write_plot(summary: Summary, path: Path) -> Path:
         frameon=False,
     )
     caption = (
-        f"{summary.provenance} Hollow: neither this cell nor the baseline is above the trivial baseline, and the "
-        "difference means nothing. =: the recipe contains the target's English training set."
+        f"{summary.provenance} Hollow: neither this cell nor the baseline is above the trivial baseline, "
+        "and the difference means nothing. =: the recipe contains the target's English training set."
     )
     figure.text(0.01, -0.02, textwrap.fill(caption, 145), fontsize=7, color="0.3", va="top")
     path.parent.mkdir(parents=True, exist_ok=True)

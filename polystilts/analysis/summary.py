@@ -38,7 +38,7 @@ class Cell:
 
     Attributes:
         mean: the zero-shot mean; None without a language other than English.
-        difference: `mean` minus the baseline's, paired on the rows; None for the baseline itself and without one.
+        difference: `mean` minus the baseline's, paired on the rows; None for the baseline and without one.
         floor: the interval of `mean` reaches down to the trivial baseline, or lies below it.
         same: the recipe contains the target's English training set.
         by_language: the score of every language, English included.
@@ -76,7 +76,7 @@ class TargetResult:
     cells: Mapping[str, Cell]
 
     def tells_nothing(self, recipe: str) -> bool:
-        """Both this cell and the baseline are floor: their difference supports no conclusion (protocols.md 3)."""
+        """Both this cell and the baseline are floor: no conclusion uses their difference (protocols.md 3)."""
         return self.cells[recipe].floor and BASELINE in self.cells and self.cells[BASELINE].floor
 
 
@@ -109,19 +109,19 @@ class Summary:
     def provenance(self) -> str:
         """Source, rows and seeds, in words."""
         return (
-            f"Source: {self.source}. Rows: report rows, which no choice has used. One seed ({self.seed}): the 95 % "
-            "intervals are over rows and speak of this checkpoint, not of the recipe."
+            f"Source: {self.source}. Rows: report rows, which no choice has used. One seed ({self.seed}): "
+            "the 95 % intervals are over rows and speak of this checkpoint, not of the recipe."
         )
 
     @property
     def caption(self) -> str:
         """The provenance, and how the tables and their marks are to be read."""
         return (
-            f"{self.provenance} Mean: unweighted, over the n "
-            "languages other than English; behind it the difference to the baseline, below it the interval of the "
-            "difference (of the baseline: of its mean). floor: the interval of the mean reaches down to the trivial "
-            "baseline. (…): so does the baseline's, and the difference means nothing. =: the recipe contains the "
-            "target's English training set."
+            f"{self.provenance} Mean: unweighted, over the n languages other than English; behind it the "
+            "difference to the baseline, below it the interval of the difference (of the baseline: of its "
+            "mean). floor: the interval of the mean reaches down to the trivial baseline. (…): so does the "
+            "baseline's, and the difference means nothing. =: the recipe contains the target's English "
+            "training set."
         )
 
     def render(self, console: Console) -> None:

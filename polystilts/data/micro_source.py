@@ -34,7 +34,7 @@ class MicroSource:
         return MicroWorld(seed=self.seed)
 
     def languages(self, spec: TaskSpec, split: str) -> tuple[str, ...]:
-        """All the world's languages for this task, beyond those of the real set: it is a benchmark of its own."""
+        """All the world's languages for this task, the real set's first: it is a benchmark of its own."""
         try:
             there = self.world.splits(spec.name).get(split, ())
         except (KeyError, MissingData):

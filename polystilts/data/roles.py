@@ -45,8 +45,11 @@ def evaluation_languages(source: Source, spec: TaskSpec) -> tuple[str, ...]:
 
 
 def missing_languages(source: Source, spec: TaskSpec) -> tuple[str, ...]:
-    """Languages of the spec that the source has no evaluation rows for: a table names them."""
-    there = evaluation_languages(source, spec)
+    """Languages of the spec that the source has no evaluation rows for: a table names them.
+
+    A task without evaluation splits misses none.
+    """
+    there = evaluation_languages(source, spec) if _evaluation_splits(spec) else spec.languages
     return tuple(language for language in spec.languages if language not in there)
 
 

@@ -1,4 +1,4 @@
-"""Where rows come from: what the micro world, local folders and the hub have in common, and how one is opened."""
+"""Where rows come from: what the micro world, local folders and the hub share, and how one is opened."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Raw text -> words with code-point offsets, for every language, by ICU's word boundaries.
 
-ICU finds the script's own rules and dictionaries (Thai, Chinese, Japanese, …), so no language has to be named.
-Its words are not a treebank's words; the loss against gold tokens is a figure of the benchmarks.
+ICU finds the script's own rules and dictionaries (Thai, Chinese, Japanese, …), so no language has to be
+named. Its words are not a treebank's words; the loss against gold tokens is a figure of the benchmarks.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Word:
 
 
 def split(text: str) -> list[Word]:
-    """The words of a text in order, punctuation included; white space and invisible characters alone are no word."""
+    """The words of a text in order, punctuation included; white space and invisible characters are no words."""
     # ICU counts UTF-16 units: a character beyond U+FFFF has two.
     point_of = [point for point, character in enumerate(text) for _ in range(1 + (character > "\uffff"))]
     point_of.append(len(text))

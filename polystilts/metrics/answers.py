@@ -21,8 +21,8 @@ Normaliser = Callable[[str, str], str]
 _ENGLISH_ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 _ASCII_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
-#: MLQA's articles; Hindi and Chinese have none. The Arabic rule takes the article off wherever it stands in a word,
-#: its first alternative can never match, and both are kept because published numbers were made so.
+#: MLQA's articles; Hindi and Chinese have none. The Arabic rule takes the article off wherever it stands in a
+#: word, its first alternative can never match, and both are kept because published numbers were made so.
 _MLQA_ARTICLES = MappingProxyType(
     {
         "en": _ENGLISH_ARTICLES,
@@ -93,8 +93,8 @@ def _overlap(gold: Counter[str], predicted: Counter[str]) -> float:
 class AnswerMatch(Metric):
     """Mean of exact match and F1; statistics (exact match, F1, 1).
 
-    XTREME's evaluate.py scores a question-answering task by (mean exact match + mean F1) / 2. Gold is the list of
-    accepted answer texts, a prediction is a text.
+    XTREME's evaluate.py scores a question-answering task by (mean exact match + mean F1) / 2. Gold is the
+    list of accepted answer texts, a prediction is a text.
 
     Attributes:
         normalise: ``(text, language) -> text``, applied to both sides.
@@ -111,9 +111,11 @@ class AnswerMatch(Metric):
         check_same_length(golds, predictions)
         scores = np.ones((len(golds), 3))
         for row, (answers, prediction) in enumerate(zip(golds, predictions, strict=True)):
-            # A refused row is wrong even where the right answer is "none".
-            refused = prediction is None
-            scores[row, :2] = 0.0 if refused else exact_and_f1(answers, prediction, language, self.normalise)
+            if prediction is None:
+                # Refused, hence wrong, even where the right answer is "none".
+                scores[row, :2] = 0.0
+            else:
+                scores[row, :2] = exact_and_f1(answers, prediction, language, self.normalise)
         return scores
 
     def value(self, sums: Floats) -> Floats:
@@ -123,7 +125,7 @@ class AnswerMatch(Metric):
         self, golds: Sequence[Sequence[str]], predictions: Sequence[str | None], language: str
     ) -> dict[str, float]:
         """The main number, ``exact_match`` and ``f1``."""
-        exact, f1, rows = self.statistics(golds, predictions, language).sum(axis=0)
+        exact, f1, rows = self.statistics(golds, predictions, language).sum(axis=0).tolist()
         return {
             self.name: self.score(golds, predictions, language),
             "exact_match": 100.0 * exact / rows,

@@ -50,10 +50,12 @@ class BankRow:
 
     @property
     def gold_value(self) -> Any:
+        """The plain gold."""
         return json.loads(self.gold)
 
     @property
     def predicted_value(self) -> Any:
+        """The plain prediction."""
         return json.loads(self.prediction)
 
 

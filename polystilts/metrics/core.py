@@ -85,7 +85,8 @@ def ratio(numerator: Floats, denominator: Floats, empty: float) -> Floats:
     numerator, denominator = np.broadcast_arrays(
         np.asarray(numerator, dtype=np.float64), np.asarray(denominator, dtype=np.float64)
     )
-    return np.divide(numerator, denominator, out=np.full(numerator.shape, empty), where=denominator != 0)
+    out: Floats = np.full(numerator.shape, empty)
+    return np.divide(numerator, denominator, out=out, where=denominator != 0)
 
 
 @dataclass(frozen=True)
@@ -141,5 +142,5 @@ class Retrieval(Accuracy):
 
     def _correct(self, gold: Any, prediction: Any) -> float:
         if isinstance(prediction, Mapping):
-            return 1.0 / prediction["any_of"]
+            return 1.0 / float(prediction["any_of"])
         return float(gold == prediction)

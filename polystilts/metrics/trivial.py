@@ -50,7 +50,7 @@ def trivial_predictions(
     Args:
         training: labelled English rows.
         evaluation: rows of any languages, all of one kind.
-        candidates: size of the retrieval pool by language; without it, the rows of the language in `evaluation`.
+        candidates: retrieval pool size by language; without it, the language's rows in `evaluation`.
 
     Raises:
         MissingData: there are no training rows.

@@ -15,7 +15,8 @@ NER_TAGS = ("O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC")
 COPA_QUESTIONS = MappingProxyType({"cause": "What was the cause?", "effect": "What was the effect?"})
 
 _XTREME_33 = tuple(
-    "af ar bg de el en es et eu fa fi fr he hi hu id it ja kk ko mr nl pt ru ta te th tl tr ur vi yo zh".split()
+    "af ar bg de el en es et eu fa fi fr he hi hu id it ja kk ko mr nl pt ru ta te th tl tr ur vi yo"
+    " zh".split()
 )
 #: XTREME-R's additions, which the hub's copy of XTREME does not have.
 _POS_ADDED = ("lt", "pl", "ro", "uk", "wo")
@@ -223,6 +224,32 @@ _SPECS = (
         hub=HubFiles("google/xquad", "xquad.{language}", splits=_splits(validation="validation")),
         local=LocalFiles("squad", _splits(validation="xquad/xquad.{language}.json")),
         licence="CC BY-SA 4.0",
+    ),
+    TaskSpec(
+        name="mlqa",
+        title="MLQA",
+        format="span",
+        metric="qa_mlqa",
+        languages=tuple("ar de en es hi vi zh".split()),
+        train_task="squad_v1",
+        # Most of its paragraphs hold one question, and languages share some of a paragraph's questions only.
+        unit="id",
+        parallel=True,
+        max_length=384,
+        hub=HubFiles(
+            "facebook/mlqa",
+            "mlqa.{language}.{language}",
+            splits=_splits(validation="validation", test="test"),
+            parquet_branch=True,
+        ),
+        local=LocalFiles(
+            "squad",
+            _splits(
+                validation="mlqa/MLQA_V1/dev/dev-context-{language}-question-{language}.json",
+                test="mlqa/MLQA_V1/test/test-context-{language}-question-{language}.json",
+            ),
+        ),
+        licence="CC BY-SA 3.0",
     ),
     TaskSpec(
         name="tydiqa",

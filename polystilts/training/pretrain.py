@@ -38,6 +38,8 @@ class World(Protocol):
 
     def translation(self, rng: np.random.Generator, first: str, second: str) -> tuple[str, str]: ...
 
+    def sentence_pair(self, rng: np.random.Generator, first: str, second: str) -> tuple[str, str]: ...
+
     def glossary(self) -> list[dict[str, str]]: ...
 
 
@@ -51,7 +53,10 @@ class PretrainingSettings:
         translations: pairs of translations in an update that are masked together (TLM).
         sentence_pairs: pairs of translations in an update that are contrasted; each sentence has the others as negatives.
         mask_rate: share of tokens to predict; of these 80 % become <mask>, 10 % another token, 10 % stay (BERT).
-        word_weight: weight of the contrast of words in the embedding layer.
+        word_pairs: glossary entries in an update, each in two languages, contrasted in the embedding layer.
+        word_weight: weight of the contrast of words.
+        closeness: weight, relative to the contrast's, of one minus the cosine of the two words, because a contrast asks only for
+            order ("alignment", Wang and Isola 2020, arXiv:2005.10242).
         sentence_weight: weight of the contrast of sentences, the mean over all layers.
         temperature: what cosines are divided by in both contrasts.
         learning_rate: peak of AdamW's rate; linear warm-up over `warmup` updates, then linear decay to zero at `updates`.
@@ -65,8 +70,10 @@ class PretrainingSettings:
     translations: int = 12
     sentence_pairs: int = 16
     mask_rate: float = 0.25
+    word_pairs: int = 128
     word_weight: float = 1.0
-    sentence_weight: float = 0.1
+    closeness: float = 3.0
+    sentence_weight: float = 0.3
     temperature: float = 0.1
     learning_rate: float = 2e-3
     warmup: int = 100
@@ -118,6 +125,7 @@ def train_tokenizer(words: Iterable[tuple[str, bool]]) -> Tokenizer:
     tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
+            pre_tokenizers.WhitespaceSplit(),
             pre_tokenizers.Split(Regex(r"[.,;:!?¿¡。，；：！？·।]"), "isolated"),
             pre_tokenizers.Metaspace(replacement=MARK, prepend_scheme="always"),
             pre_tokenizers.Split(Regex(MARK + r"(?=\p{Han})"), "removed"),
@@ -168,7 +176,7 @@ class PretrainingObjective:
         total = sum(int((labels != IGNORED).sum()) for _, _, labels in masked)
         for ids, attention, labels in masked:
             yield lambda model, a=ids, b=attention, c=labels: _mlm_loss(model, a, b, c) / total
-        pairs = [self.world.translation(rng, *self._two(rng)) for _ in range(settings.sentence_pairs)]
+        pairs = [self.world.sentence_pair(rng, *self._two(rng)) for _ in range(settings.sentence_pairs)]
         left, right = (self._encode([(pair[side], "") for pair in pairs]) for side in (0, 1))
         words = self._word_pairs(rng)
         yield lambda model: self._contrast(model, left, right, words)
@@ -212,8 +220,9 @@ class PretrainingObjective:
         return encoded
 
     def _word_pairs(self, rng: np.random.Generator) -> tuple[list[list[int]], list[list[int]]]:
-        """For every glossary entry its forms in two random languages."""
-        chosen = [(entry, rng.choice(len(entry), 2, replace=False)) for entry in self.glossary]
+        """Some glossary entries, each in two random languages."""
+        some = rng.choice(len(self.glossary), min(self.settings.word_pairs, len(self.glossary)), replace=False)
+        chosen = [(self.glossary[i], rng.permutation(len(self.glossary[i]))) for i in some]
         return [entry[two[0]] for entry, two in chosen], [entry[two[1]] for entry, two in chosen]
 
     def _contrast(
@@ -226,13 +235,14 @@ class PretrainingObjective:
         settings = self.settings
         embedding = model.roberta.embeddings.word_embeddings.weight
         first, second = (_bags(embedding, side) for side in words)
-        same = torch.tensor([[a == b for b in words[1]] for a in words[0]])
+        forms: dict[tuple[int, ...], int] = {}
+        left_form, right_form = (torch.tensor([forms.setdefault(tuple(bag), len(forms)) for bag in side]) for side in words)
+        same = left_form[:, None] == right_form[None, :]
         loss = settings.word_weight * _info_nce(first, second, settings.temperature, same)
-        if settings.sentence_weight:
-            pooled = zip(_pooled(model, *left), _pooled(model, *right), strict=True)
-            terms = [_info_nce(a, b, settings.temperature) for a, b in pooled]
-            loss = loss + settings.sentence_weight * torch.stack(terms).mean()
-        return loss
+        loss = loss + settings.word_weight * settings.closeness * (1 - F.cosine_similarity(first, second)).mean()
+        pooled = zip(_pooled(model, *left), _pooled(model, *right), strict=True)
+        terms = [_info_nce(a, b, settings.temperature) for a, b in pooled]
+        return loss + settings.sentence_weight * torch.stack(terms).mean()
 
 
 def _mlm_loss(model: nn.Module, ids: Tensor, attention: Tensor, labels: Tensor) -> Tensor:

@@ -3,6 +3,7 @@ import pytest
 from polystilts.data.readers import READERS
 from polystilts.errors import UnknownName
 from polystilts.formats.values import FORMATS
+from polystilts.metrics import get_metric
 from polystilts.tasks import TASKS, get_task, parse_mixture, training_tasks
 
 SPLITS = {"train", "validation", "test"}
@@ -17,6 +18,7 @@ def test_specs_are_consistent(spec):
     assert {spec.checkpoint_split, spec.choice_split, spec.report_split} <= SPLITS | {""}
     assert bool(spec.labels) == (spec.format in ("pair", "tagging"))
     assert spec.licence
+    get_metric(spec.metric)
     if spec.train_task:
         assert TASKS[spec.train_task].format == spec.format
         assert TASKS[spec.train_task].labels == spec.labels
@@ -35,7 +37,7 @@ def test_specs_are_consistent(spec):
 def test_language_counts_are_those_of_xtreme_and_xtreme_r():
     counts = {
         name: len(TASKS[name].languages)
-        for name in ("xnli", "pawsx", "udpos", "panx", "xquad", "tydiqa", "tatoeba")
+        for name in ("xnli", "pawsx", "udpos", "panx", "xquad", "mlqa", "tydiqa", "tatoeba")
     }
     assert counts == {
         "xnli": 15,
@@ -43,6 +45,7 @@ def test_language_counts_are_those_of_xtreme_and_xtreme_r():
         "udpos": 38,
         "panx": 48,
         "xquad": 12,
+        "mlqa": 7,
         "tydiqa": 9,
         "tatoeba": 41,
     }

@@ -5,19 +5,19 @@ from polystilts.tasks import TASKS
 from polystilts.tasks.languages import LANGUAGES, get_language, spell
 
 XTREME_R = (
-    "af ar az bg bn de el en es et eu fa fi fr gu he hi ht hu id it ja jv ka kk ko lt ml mr ms my nl pa pl pt qu ro ru "
-    "sw ta te th tl tr uk ur vi wo yo zh"
+    "af ar az bg bn de el en es et eu fa fi fr gu he hi ht hu id it ja jv ka kk ko lt ml mr ms my nl "
+    "pa pl pt qu ro ru sw ta te th tl tr uk ur vi wo yo zh"
 ).split()
 
 # The hub's config names, as listed in google/xtreme.
 UDPOS = (
-    "Afrikaans Arabic Basque Bulgarian Dutch English Estonian Finnish French German Greek Hebrew Hindi Hungarian "
-    "Indonesian Italian Japanese Kazakh Korean Chinese Marathi Persian Portuguese Russian Spanish Tagalog Tamil Telugu "
-    "Thai Turkish Urdu Vietnamese Yoruba"
+    "Afrikaans Arabic Basque Bulgarian Dutch English Estonian Finnish French German Greek Hebrew "
+    "Hindi Hungarian Indonesian Italian Japanese Kazakh Korean Chinese Marathi Persian Portuguese "
+    "Russian Spanish Tagalog Tamil Telugu Thai Turkish Urdu Vietnamese Yoruba"
 ).split()
 TATOEBA = (
-    "afr ara ben bul deu cmn ell est eus fin fra heb hin hun ind ita jav jpn kat kaz kor mal mar nld pes por rus spa swh "
-    "tam tel tgl tha tur urd vie"
+    "afr ara ben bul deu cmn ell est eus fin fra heb hin hun ind ita jav jpn kat kaz kor mal mar nld "
+    "pes por rus spa swh tam tel tgl tha tur urd vie"
 ).split()
 
 

@@ -102,7 +102,7 @@ class MicroWorld:
         # Tatoeba's English sides differ from language to language, so each language has a pool of its own.
         meanings = self._pool(f"{block.family}-{language}" if name == "tatoeba" else block.family)
         make = _ROWS[name]
-        return [make(meanings[index], language, index - block.start, index) for index in range(block.start, block.stop)]
+        return [make(meanings[number], language, number - block.start, number) for number in range(block.start, block.stop)]
 
     def document(self, rng: np.random.Generator, language: str) -> tuple[str, str]:
         """A short document as two parts (context and question, cause and effect ...); the second may be empty."""
@@ -111,6 +111,10 @@ class MicroWorld:
     def translation(self, rng: np.random.Generator, first: str, second: str) -> tuple[str, str]:
         """One or two sentences in language `first`, and the same in language `second`."""
         return text.translation(rng, first, second)
+
+    def sentence_pair(self, rng: np.random.Generator, first: str, second: str) -> tuple[str, str]:
+        """One sentence in language `first`, and the same in language `second`."""
+        return text.sentence_pair(rng, first, second)
 
     def documents(self, seed: int = 0) -> Iterator[str]:
         """An endless stream of texts, in turn a document of one language and a text with its translation."""
@@ -143,7 +147,8 @@ class MicroWorld:
             pool: dict[Any, None] = {}
             while len(pool) < size:
                 pool.setdefault(draw.DRAWS[family](rng))
-            self._pools[name] = list(pool)
+            # A sentence and its twin stand side by side.
+            self._pools[name] = [twins for twins in pool for _ in range(2)] if family == "retrieval" else list(pool)
         return self._pools[name]
 
 
@@ -156,7 +161,7 @@ def _xnli(given: draw.Nli, language: str, index: int, number: int) -> Row:
 
 
 def _pawsx(given: draw.Paraphrase, language: str, index: int, number: int) -> Row:
-    first, second = (write(joined(*pair, language), language)[0] for pair in (given.first, given.second))
+    first, second = say(given.first, language), say(given.second, language)
     return {"id": index + 1, "sentence1": first, "sentence2": second, "label": given.label}
 
 
@@ -213,8 +218,9 @@ def _name(organisation: str, language: str) -> list[str]:
     return [word.text for word in draw.lexicon()["organisation"][organisation].form(language)]
 
 
-def _tatoeba(given: Meaning, language: str, index: int, number: int) -> Row:
-    return {"source_sentence": say(given, language) + "\n", "target_sentence": say(given, "en") + "\n"}
+def _tatoeba(given: Sequence[tuple[Scene, Scene]], language: str, index: int, number: int) -> Row:
+    source, target = (write(joined(*given[index % 2], speech), speech)[0] for speech in (language, "en"))
+    return {"source_sentence": source + "\n", "target_sentence": target + "\n"}
 
 
 _ROWS: Mapping[str, Callable[..., Row]] = {

@@ -1,0 +1,104 @@
+"""Command lines: a pydantic model is the parser, the help and the MLproject entry; all problems at once."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import errno
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.fields import FieldInfo
+
+from polystilts.errors import InvalidValue, PolystiltsError, Problems, UnknownName
+
+#: The project folder: relative paths in parameters are relative to it.
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class Parameters(BaseModel):
+    """Parameters of one entry point; the class docstring is the help's first text, `examples` its last."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+P = TypeVar("P", bound=Parameters)
+
+
+def parse(model: type[P], arguments: Sequence[str], *, program: str, examples: str = "") -> P:
+    """Arguments -> parameters.
+
+    Raises:
+        Problems: every unknown option and every wrong value, together.
+    """
+    parser = argparse.ArgumentParser(
+        prog=f"python -m pipelines.{program}",
+        description=model.__doc__,
+        epilog=examples and f"examples:\n{examples}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    for name, field in model.model_fields.items():
+        parser.add_argument(f"--{name}", default=None, metavar=_metavar(field), help=_help(field))
+    known, unknown = parser.parse_known_args(list(arguments))
+    options = [f"--{name}" for name in model.model_fields]
+    problems: list[PolystiltsError] = []
+    for word in unknown:
+        if word.startswith("-"):
+            problems.append(UnknownName("parameter", word.split("=")[0], options))
+        elif not problems:
+            problems.append(InvalidValue(f"unexpected argument {word!r}"))
+    given = {name: value for name, value in vars(known).items() if value is not None}
+    try:
+        parameters = model(**given)
+    except ValidationError as error:
+        problems += [from_pydantic(detail, "--") for detail in error.errors()]
+    if problems:
+        raise Problems(problems)
+    return parameters
+
+
+def from_pydantic(detail: Any, prefix: str = "") -> InvalidValue:
+    """One pydantic error as ours: field, what is allowed, what was given, and the nearest known name."""
+    path = ".".join(str(part) for part in detail["loc"])
+    message = detail["msg"][0].lower() + detail["msg"][1:]
+    if detail["type"] == "extra_forbidden":
+        known = detail.get("ctx", {}).get("known", ())
+        close = difflib.get_close_matches(path.rsplit(".", 1)[-1], known, n=1)
+        message = f"no such setting{f'; did you mean {close[0]!r}?' if close else ''}"
+    return InvalidValue(f"{message}; given: {detail['input']!r}", param=f"{prefix}{path}", given=detail["input"])
+
+
+def command(model: type[P], run: Callable[[P], None], *, examples: str = "") -> None:
+    """Runs an entry point: errors become one message on stderr and a non-zero exit status."""
+    program = Path(sys.argv[0]).stem
+    try:
+        run(parse(model, sys.argv[1:], program=program, examples=examples))
+    except Problems as error:
+        print(f"error: {error.message}", file=sys.stderr)
+        sys.exit(2)
+    except PolystiltsError as error:
+        print(f"error: {error.message}", file=sys.stderr)
+        sys.exit(1)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+            raise
+        place = f" ({error.filename})" if error.filename else ""
+        print(f"error: {os.strerror(error.errno or 0)}{place}; what was complete is kept", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("interrupted; the same command continues where it stopped", file=sys.stderr)
+        sys.exit(130)
+
+
+def _metavar(field: FieldInfo) -> str:
+    return getattr(field.annotation, "__name__", "text").upper()
+
+
+def _help(field: FieldInfo) -> str:
+    default = "from the preset" if field.default == "" else field.default
+    return f"{field.description} (default: {default})".replace("%", "%%")

@@ -1,0 +1,191 @@
+"""What every phase of a job shares: the preset, the source, the folders, the tracker and the console."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+from rich.console import Console
+
+from pipelines.cli import ROOT, Parameters
+from pipelines.preset import Preset, TrainingKnobs, load_preset
+from polystilts.data.source import Source, open_source
+from polystilts.errors import InvalidValue, MissingData, PolystiltsError, Problems
+from polystilts.tasks import TaskSpec, get_task, parse_mixture
+
+if TYPE_CHECKING:
+    from polystilts.tracking.runs import Tracker
+
+BASELINE = "baseline"
+
+
+class JobParameters(Parameters):
+    """Parameters that every training entry point has; '' takes the preset's value."""
+
+    preset: str = Field("micro", description="name of a file in presets/, or path of one")
+    source: str = Field("", description="micro, hub, or local:DIR in the layout of XTREME's download folder")
+    base: str = Field("", description="micro, a hub id, or a folder in Hugging Face layout")
+    seed: int = Field(-1, ge=-1, description="of data order and new heads; -1 takes the preset's")
+    output: str = Field("outputs", description="folder for checkpoints, evaluations and bundles")
+
+
+@dataclass
+class Job:
+    """One run of the project.
+
+    Attributes:
+        intermediate: mixtures in the order asked for; each is a recipe beside the baseline.
+        base: 'micro', a hub id or a folder.
+    """
+
+    preset: Preset
+    source: Source
+    base: str
+    seed: int
+    output: Path
+    intermediate: tuple[tuple[TaskSpec, ...], ...]
+    targets: tuple[TaskSpec, ...]
+    console: Console
+    _tracker: Tracker | None = field(default=None, repr=False)
+
+    @classmethod
+    def open(
+        cls, parameters: JobParameters, *, intermediate: str = "", targets: str = "", needs_rows: bool = True
+    ) -> Job:
+        """Checks everything that can be checked without loading a library or a model.
+
+        Args:
+            intermediate, targets: as given on the command line; '' takes the preset's.
+            needs_rows: whether every target and intermediate task must have rows in the source.
+
+        Raises:
+            Problems: all of them together.
+        """
+        preset = load_preset(parameters.preset)
+        problems: list[PolystiltsError] = []
+        source: Source | None = None
+        try:
+            source = open_source(parameters.source or preset.source, ROOT, param="--source")
+        except PolystiltsError as error:
+            problems.append(error)
+        mixtures: list[tuple[TaskSpec, ...]] = []
+        for text in _names(intermediate or preset.intermediate):
+            for spec in _collect(problems, lambda text=text: parse_mixture(text, param="--intermediate")):
+                mixtures.append(spec)
+        specs = [
+            spec
+            for name in _names(targets or preset.targets)
+            for spec in _collect(problems, lambda name=name: get_task(name, param="--targets"))
+        ]
+        for name in preset.tasks:
+            _collect(problems, lambda name=name: get_task(name, param=f"{parameters.preset}: tasks"))
+        base = parameters.base or preset.base
+        folder = _folder(base)
+        if folder and not folder.is_dir():
+            problems.append(
+                MissingData(f"no folder {folder}", param="--base", given=base)
+            )
+        if source and needs_rows:
+            problems += _missing_rows(source, mixtures, specs)
+        output = Path(parameters.output)
+        if problems or source is None:
+            raise Problems(problems)
+        return cls(
+            preset=preset,
+            source=source,
+            base=str(folder) if folder else base,
+            seed=parameters.seed if parameters.seed >= 0 else preset.seed,
+            output=output if output.is_absolute() else ROOT / output,
+            intermediate=tuple(mixtures),
+            targets=tuple(specs),
+            console=Console(highlight=False, width=None if os.environ.get("COLUMNS") else _width()),
+        )
+
+    @property
+    def tracker(self) -> Tracker:
+        """Opened at first use: importing MLflow takes seconds, so arguments are checked before."""
+        if self._tracker is None:
+            from polystilts.tracking.runs import Tracker, check_tracker
+
+            uri = os.environ.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{ROOT / 'mlflow.db'}")
+            check_tracker(uri)
+            self._tracker = Tracker(uri, self.console)
+        return self._tracker
+
+    def knobs(self, task: str) -> TrainingKnobs:
+        """The training knobs of one task: the preset's, with the task's own over them."""
+        own = self.preset.tasks.get(task)
+        changes = {k: v for k, v in own.model_dump().items() if v is not None} if own else {}
+        return self.preset.training.model_copy(update=changes)
+
+    def say(self, text: str) -> None:
+        self.console.print(text)
+
+
+def mixture_name(mixture: Sequence[TaskSpec]) -> str:
+    return "+".join(spec.name for spec in mixture)
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _collect(problems: list[PolystiltsError], get: object) -> list:  # type: ignore[type-arg]
+    try:
+        return [get()]  # type: ignore[operator]
+    except PolystiltsError as error:
+        problems.append(error)
+        return []
+
+
+def _folder(base: str) -> Path | None:
+    """The folder a base names, or None for the micro encoder and hub ids (`owner/name`)."""
+    if base == "micro":
+        return None
+    path = Path(base).expanduser()
+    looks_like_id = base.count("/") == 1 and not base.startswith((".", "/", "~"))
+    absolute = (path if path.is_absolute() else ROOT / path).resolve()
+    return None if looks_like_id and not absolute.is_dir() else absolute
+
+
+def _missing_rows(
+    source: Source, mixtures: Sequence[tuple[TaskSpec, ...]], targets: Sequence[TaskSpec]
+) -> list[PolystiltsError]:
+    problems: list[PolystiltsError] = []
+    trained = {spec.name: spec for mixture in mixtures for spec in mixture}
+    for spec in trained.values():
+        if spec.train_task != spec.name:
+            problems.append(
+                InvalidValue(
+                    f"{spec.name} has no training rows of its own; it is trained on {spec.train_task or 'nothing'}",
+                    param="--intermediate",
+                    given=spec.name,
+                )
+            )
+    wanted = {name: spec for name, spec in trained.items() if spec.train_task == name}
+    wanted |= {spec.train_task: get_task(spec.train_task) for spec in targets if spec.train_task}
+    for spec in wanted.values():
+        if "en" not in source.languages(spec, "train"):
+            problems.append(
+                MissingData(
+                    f"{source.name} has no English training rows of {spec.name}", param="--source", given=spec.name
+                )
+            )
+    for spec in targets:
+        splits = [split for split in (spec.choice_split, spec.report_split) if split]
+        if not any(source.languages(spec, split) for split in splits):
+            problems.append(
+                MissingData(f"{source.name} has no evaluation rows of {spec.name}", param="--targets", given=spec.name)
+            )
+    return problems
+
+
+def _width() -> int:
+    try:
+        return min(os.get_terminal_size().columns, 120)
+    except OSError:
+        return 100

@@ -1,0 +1,70 @@
+"""The main job: encoder -> intermediate -> targets -> scores -> ONNX -> registry -> bento -> HTTP."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from pipelines.cli import command
+from pipelines.job import Job, JobParameters, mixture_name
+
+EXAMPLES = """\
+  mlflow run . --env-manager local
+  mlflow run . --env-manager local -P preset=xlmr-base -P intermediate=mnli,squad_v1 -P targets=xnli,xquad
+  mlflow run . --env-manager local -P preset=mini -P source=local:DATA -P base=MODEL \\
+      -P intermediate=udpos,tydiqa -P targets=udpos,panx,tydiqa,xcopa,tatoeba"""
+
+
+class Main(JobParameters):
+    """Trains every intermediate checkpoint, fine-tunes and scores every target from each of them and from the plain
+    encoder, promotes the best of each target, and shows it answering over HTTP."""
+
+    intermediate: str = Field("", description="mixtures to train, ',' between candidates, '+' inside a mixture")
+    targets: str = Field("", description="targets to fine-tune and score, separated by ','")
+    serve: bool = Field(True, description="package the champions, start the server, ask every endpoint, stop it")
+
+
+def run(parameters: Main) -> None:
+    job = Job.open(parameters, intermediate=parameters.intermediate, targets=parameters.targets)
+    _announce(job)
+    tracker = job.tracker
+
+    from pipelines import phases
+    from polystilts.runtime.folders import digest_of
+
+    phases.prepare_torch()
+    key = digest_of(parameters.model_dump())
+    with tracker.run("main", f"main/{parameters.preset}", key, parameters.model_dump(exclude={"output"})):
+        job.say("[bold]1  Train and score[/]")
+        cells = phases.run_grid(job)
+        job.say("\n[bold]2  Compare[/]")
+        phases.summary_of(job, cells).render(job.console)
+        job.say("\n[bold]3  Export and promote the best of each target (by its choice rows)[/]")
+        promoted = []
+        for cell in phases.best_cells(job, cells).values():
+            bundle = phases.export_cell(job, cell)
+            promoted.append((phases.promote_cell(job, cell, bundle), bundle))
+        job.say("\n[bold]4  Deliver[/]")
+        phases.deliver_champions(job, promoted)
+        if parameters.serve:
+            job.say("\n[bold]5  Package and serve[/]")
+            phases.show_server(job)
+    _next_steps(job)
+
+
+def _announce(job: Job) -> None:
+    if job.source.name == "micro":
+        job.console.rule("[bold yellow]micro world: a made-up miniature; its scores mean nothing about real languages")
+    recipes = ", ".join(["baseline (no intermediate task)", *map(mixture_name, job.intermediate)])
+    job.say(f"rows from {job.source.name}, encoder {job.base}, seed {job.seed}")
+    job.say(f"recipes: {recipes}\ntargets: {', '.join(spec.name for spec in job.targets)}\n")
+
+
+def _next_steps(job: Job) -> None:
+    job.say("\n[bold]Next[/]")
+    job.say("  make serve    keep the server running on http://127.0.0.1:3000 and try its page")
+    job.say("  make ui       runs, scores and models in the MLflow UI")
+    job.say("  mlflow run . --env-manager local -P intermediate=pawsx -P targets=xnli,pawsx    another recipe")
+
+
+if __name__ == "__main__":
+    command(Main, run, examples=EXAMPLES)

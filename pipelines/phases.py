@@ -1,0 +1,544 @@
+"""The phases of a job, each a function from folders to folders, each its own MLflow run, each skipped when done.
+
+A phase is known by its key, the digest of everything that decides its result. A finished phase is found by its folder,
+an interrupted one continues from the state it saved; the key is the name of both.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from pipelines.job import BASELINE, Job, mixture_name
+from pipelines.preset import TrainingKnobs
+from polystilts import __version__
+from polystilts.analysis.summary import Summary, summarise
+from polystilts.data.roles import (
+    checkpoint_rows,
+    evaluation_languages,
+    evaluation_rows,
+    hash_of,
+    missing_languages,
+    training_rows as english_rows,
+)
+from polystilts.errors import InvalidValue, MissingData
+from polystilts.evaluation import evaluate, evaluate_trivial, score_rows, settings_for
+from polystilts.formats import FormatSettings, Pieces, make_format
+from polystilts.formats.sentence import retrieval_layer
+from polystilts.formats.values import Row, SentenceExample, SentencePair
+from polystilts.metrics import get_metric
+from polystilts.metrics.bank import BankRow, read_bank, write_bank
+from polystilts.runtime.bundle import Bundle
+from polystilts.runtime.folders import digest_of, write_json
+from polystilts.runtime.ort import usable_cores
+from polystilts.runtime.predictor import Predictor
+from polystilts.tasks import TaskSpec, get_task
+from polystilts.tracking.runs import RunRecorder, progress_bar
+from polystilts.training.checkpoint import Checkpoint, code_digest, open_checkpoint, write_checkpoint
+from polystilts.training.loop import TrainingSettings, resolve_precision, train
+from polystilts.training.model import TorchBackend, bare_encoder, build_model, read_config, share_encoder
+from polystilts.training.objective import Mixture, TaskRows, padding_share, training_rows
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One task's part of a training phase, encoded."""
+
+    spec: TaskSpec
+    settings: FormatSettings
+    rows: list[Any]
+    examples: int
+    checkpoint_rows: list[Row]
+
+
+def prepare_torch() -> None:
+    """The same threads and kernels every time, so that the same command gives the same numbers on a CPU."""
+    torch.set_num_threads(usable_cores())
+    torch.use_deterministic_algorithms(True, warn_only=True)
+
+
+def base_checkpoint(job: Job) -> Checkpoint:
+    """The encoder everything starts from: the micro encoder (pretrained here), a folder, or a pinned hub model."""
+    if job.base == "micro":
+        from pipelines.micro_encoder import micro_encoder
+
+        return micro_encoder(job)
+    if Path(job.base).is_dir():
+        return open_checkpoint(Path(job.base))
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+    name, _, revision = job.base.partition("@")
+    try:
+        folder = snapshot_download(
+            name, revision=revision or None, allow_patterns=["model.safetensors", "*.json", "sentencepiece.bpe.model"]
+        )
+    except (HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError, OSError) as error:
+        raise MissingData(
+            f"cannot get {name} from the hub, nor find it in the cache: {error}", param="--base", given=job.base
+        ) from None
+    checkpoint = open_checkpoint(Path(folder))
+    lineage = {**checkpoint.lineage, "name": name, "revision": Path(folder).name}
+    return Checkpoint(checkpoint.folder, "", lineage)
+
+
+def train_intermediate(job: Job, mixture: Sequence[TaskSpec], parent: Checkpoint) -> Checkpoint:
+    """One encoder trained on all tasks of a mixture; the checkpoint holds embeddings and layers."""
+    name = mixture_name(mixture)
+    return _train(job, "intermediate", name, list(mixture), parent, recipe=name)
+
+
+def train_target(job: Job, spec: TaskSpec, parent: Checkpoint, recipe: str) -> Checkpoint:
+    """A model fine-tuned in English; targets with the same English training set share it."""
+    if not spec.train_task:
+        return parent
+    return _train(job, "target", spec.train_task, [get_task(spec.train_task)], parent, recipe=recipe)
+
+
+def _train(
+    job: Job, phase: str, name: str, tasks: Sequence[TaskSpec], parent: Checkpoint, *, recipe: str
+) -> Checkpoint:
+    knobs = {spec.name: job.knobs(spec.name) for spec in tasks}
+    shared = knobs[tasks[0].name] if len(tasks) == 1 else job.preset.training
+    selection = shared.selection or (tasks[0].selection if len(tasks) == 1 else "best")
+    data = {spec.name: job.source.fingerprint(spec, "train", "en") for spec in tasks}
+    limits = {"max_length": job.preset.max_length, "checkpoint_limit": job.preset.evaluation.checkpoint_limit}
+    key = digest_of(
+        {
+            "phase": phase,
+            "tasks": [spec.name for spec in tasks],
+            "data": data,
+            "parent": parent.weights,
+            "knobs": {k: v.model_dump(exclude={"save_seconds", "log_every"}) for k, v in knobs.items()},
+            "shared": shared.model_dump(exclude={"save_seconds", "log_every"}),
+            "precision": resolve_precision(shared.precision),
+            "limits": limits,
+            "seed": job.seed,
+            "code": code_digest(),
+        }
+    )
+    label = name if phase == "intermediate" else f"{name} from {recipe}"
+    place = job.output / "checkpoints" / f"{phase}-{name}-{key[:16]}"
+    if place.is_dir():
+        job.say(f"  {phase} {label}: done before, found in {_shown(place)}")
+        return open_checkpoint(place)
+
+    prepared = [_prepare(job, spec, parent) for spec in tasks]
+    models = [
+        build_model(p.settings.format, parent.folder, labels=p.settings.labels, seed=job.seed + i)
+        for i, p in enumerate(prepared)
+    ]
+    share_encoder(models)
+    pieces = Pieces.open(parent.folder)
+    module: nn.Module = nn.ModuleDict({p.spec.name: m for p, m in zip(prepared, models, strict=True)})
+    objective = Mixture(
+        [
+            TaskRows(p.spec.name, p.settings, p.rows, knobs[p.spec.name].epochs, knobs[p.spec.name].batch_size)
+            for p in prepared
+        ],
+        pad=pieces.pad,
+        seed=job.seed,
+        max_tokens=shared.max_tokens,
+    )
+    settings = _settings(shared, selection=selection, seed=job.seed)
+    parameters = {
+        "tasks": name,
+        "recipe": recipe,
+        "source": job.source.name,
+        "parent": parent.lineage["name"],
+        "updates": objective.total_updates,
+        "seed": job.seed,
+        **shared.model_dump(),
+        "selection": selection,
+    }
+    state = job.output / "unfinished" / key
+    with job.tracker.run(phase, f"{phase}/{label}", key, parameters) as run:
+        mlflow.log_metrics(dict(padding_share(objective, 50)))
+        outcome = train(
+            module,
+            objective,
+            settings,
+            state_folder=state,
+            evaluate=_evaluator(job, prepared, pieces),
+            recorder=RunRecorder(job.console),
+            description=f"{phase} {label}",
+        )
+        kept = bare_encoder(models[0]) if phase == "intermediate" else models[0]
+        checkpoint = write_checkpoint(
+            place,
+            kept,
+            tokenizer_from=parent.folder,
+            key=key,
+            settings=prepared[0].settings if phase == "target" else None,
+            lineage={
+                "phase": phase,
+                "name": name,
+                "recipe": recipe,
+                "transfer": "encoder",
+                "source": job.source.name,
+                "tasks": [
+                    {"name": p.spec.name, "rows": p.examples, "licence": p.spec.licence, "data": data[p.spec.name]}
+                    for p in prepared
+                ],
+                "seed": job.seed,
+                "updates": outcome.updates,
+                "best_update": outcome.best_step,
+                "checkpoint_score": outcome.score,
+                "selection": selection,
+                "settings": shared.model_dump(),
+                "version": __version__,
+                "run_id": run.info.run_id,
+                "parent": {k: v for k, v in parent.lineage.items() if k not in ("files", "format")},
+            },
+        )
+        if outcome.score is not None:
+            mlflow.log_metric("kept_checkpoint_score", outcome.score)
+        _log_checkpoint(checkpoint, f"{phase}-{name}", run)
+    shutil.rmtree(state, ignore_errors=True)
+    scored = "" if outcome.score is None else f", English checkpoint rows {outcome.score:.1f}"
+    job.say(f"  {phase} {label}: {outcome.updates} updates{scored}")
+    return checkpoint
+
+
+def _prepare(job: Job, spec: TaskSpec, parent: Checkpoint) -> Trained:
+    settings = settings_for(spec, max_length=_row_limit(job, parent))
+    examples = english_rows(job.source, spec)
+    limit = job.preset.evaluation.checkpoint_limit
+    chosen = checkpoint_rows(job.source, spec)
+    if limit and len(chosen) > limit:
+        chosen = sorted(chosen, key=lambda row: (hash_of(row.id, "checkpoint limit"), row.id))[:limit]
+    format_ = make_format(Pieces.open(parent.folder), settings)
+    return Trained(spec, settings, training_rows(format_, examples), len(examples), chosen)
+
+
+def _row_limit(job: Job, parent: Checkpoint) -> int:
+    """Rows fit the preset's limit and the encoder's positions (XLM-R starts counting behind the padding id)."""
+    config = read_config(parent.folder)
+    positions = int(config.max_position_embeddings) - int(config.pad_token_id or 0) - 1
+    return min(positions, job.preset.max_length or positions)
+
+
+def _settings(knobs: TrainingKnobs, *, selection: str, seed: int) -> TrainingSettings:
+    names = set(TrainingSettings.__dataclass_fields__) & set(TrainingKnobs.model_fields)
+    values = {name: getattr(knobs, name) for name in names - {"selection"}}
+    return TrainingSettings(**values, selection=selection, seed=seed)
+
+
+def _evaluator(job: Job, prepared: Sequence[Trained], pieces: Pieces) -> Callable[[nn.Module], float]:
+    """Unweighted mean of the tasks' main metrics on their English checkpoint rows (jiant's equal aggregation)."""
+
+    def evaluate_all(module: nn.Module) -> float:
+        scores = []
+        for part in prepared:
+            model: PreTrainedModel = module[part.spec.name]  # type: ignore[index]
+            predictor = Predictor(
+                make_format(pieces, part.settings),
+                TorchBackend(model, part.settings),
+                max_tokens=job.preset.evaluation.max_tokens,
+            )
+            scores.append(score_rows(predictor, part.spec, part.checkpoint_rows, "en"))
+        return sum(scores) / len(scores)
+
+    return evaluate_all
+
+
+def _log_checkpoint(checkpoint: Checkpoint, name: str, run: Any) -> None:
+    from polystilts.tracking.registry import log_checkpoint
+
+    log_checkpoint(
+        checkpoint, run_id=run.info.run_id, experiment_id=run.info.experiment_id, name=name.replace("+", "-and-")
+    )
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A target under a recipe: the checkpoint that was scored and its bank rows."""
+
+    spec: TaskSpec
+    recipe: str
+    checkpoint: Checkpoint
+    settings: FormatSettings
+    rows: list[BankRow]
+    bank: Path
+
+
+def score_cell(job: Job, spec: TaskSpec, checkpoint: Checkpoint, recipe: str) -> Cell:
+    """Scores a checkpoint zero-shot in every language that is there; the bank goes to Parquet and to MLflow."""
+    languages = evaluation_languages(job.source, spec)
+    layer = None
+    settings = checkpoint.settings or settings_for(spec, max_length=_row_limit(job, checkpoint))
+    if spec.format == "sentence":
+        depth = int(read_config(checkpoint.folder).num_hidden_layers)
+        chosen = job.preset.evaluation.retrieval_layer
+        layer = retrieval_layer(depth) if chosen < 0 else chosen
+        if layer > depth:
+            raise InvalidValue(
+                f"retrieval_layer {layer} of an encoder with {depth} layers",
+                param="retrieval_layer",
+                limit=depth,
+                given=layer,
+            )
+        settings = settings_for(spec, layers=range(depth + 1), max_length=settings.max_length)
+    limit = job.preset.evaluation.limit
+    key = digest_of(
+        {
+            "phase": "evaluate",
+            "task": spec.name,
+            "checkpoint": checkpoint.weights,
+            "data": {lang: _evaluation_fingerprint(job, spec, lang) for lang in languages},
+            "limit": limit,
+            "layer": layer,
+            "settings": settings.to_json(),
+            "seed": job.seed,
+            "recipe": recipe,
+            "code": code_digest(),
+        }
+    )
+    bank = job.output / "evaluations" / f"{spec.name}-{recipe}-{key[:16]}.parquet"
+    served = settings if layer is None else settings_for(spec, layers=[layer], max_length=settings.max_length)
+    if bank.is_file():
+        job.say(f"  score {spec.name} from {recipe}: done before, found in {_shown(bank)}")
+        return Cell(spec, recipe, checkpoint, served, read_bank(bank), bank)
+    model = build_model(spec.format, checkpoint.folder, labels=settings.labels)
+    predictor = Predictor(
+        make_format(Pieces.open(checkpoint.folder), settings),
+        TorchBackend(model.to("cuda" if torch.cuda.is_available() else "cpu"), settings),
+        max_tokens=job.preset.evaluation.max_tokens,
+    )
+    parameters = {"task": spec.name, "recipe": recipe, "seed": job.seed, "languages": ",".join(languages)}
+    with job.tracker.run("evaluate", f"evaluate/{spec.name} from {recipe}", key, parameters):
+        with progress_bar(job.console) as bar:
+            total = sum(len(evaluation_rows(job.source, spec, lang, limit=limit or None)) for lang in languages)
+            line = bar.add_task(f"score {spec.name} from {recipe}", total=total, note="")
+            result = evaluate(
+                predictor,
+                job.source,
+                spec,
+                languages,
+                recipe=recipe,
+                seed=job.seed,
+                limit=limit,
+                layer=layer,
+                progress=lambda n: bar.advance(line, n),
+            )
+        write_bank(bank, result.rows)
+        mlflow.log_artifact(str(bank), "bank")
+        mlflow.log_metrics(_scores(spec, result.rows))
+        for at, accuracy in result.layer_curve.items():
+            mlflow.log_metric("accuracy_at_layer", accuracy, step=at)
+    return Cell(spec, recipe, checkpoint, served, result.rows, bank)
+
+
+def _evaluation_fingerprint(job: Job, spec: TaskSpec, language: str) -> list[str]:
+    return [
+        job.source.fingerprint(spec, split, language)
+        for split in (spec.choice_split, spec.report_split)
+        if split and language in job.source.languages(spec, split)
+    ]
+
+
+def _scores(spec: TaskSpec, rows: Sequence[BankRow]) -> dict[str, float]:
+    """Main metric and details by role and language, as MLflow metrics."""
+    metric = get_metric(spec.metric)
+    scores: dict[str, float] = {}
+    for role in ("choice", "report"):
+        for language in dict.fromkeys(row.language for row in rows):
+            part = [row for row in rows if row.language == language and row.role == role]
+            if part:
+                golds, predictions = [r.gold_value for r in part], [r.predicted_value for r in part]
+                scores[f"{role}/{spec.metric}/{language}"] = metric.score(golds, predictions, language)
+                for name, value in metric.details(golds, predictions, language).items():
+                    scores[f"{role}/{name.replace(' ', '_')}/{language}"] = value
+    return {name: value for name, value in scores.items() if value == value}
+
+
+def trivial_rows(job: Job, spec: TaskSpec) -> list[BankRow]:
+    """The bank of the trivial baseline on the same rows."""
+    training = english_rows(job.source, spec) if spec.train_task else []
+    languages = evaluation_languages(job.source, spec)
+    return evaluate_trivial(job.source, spec, training, languages, limit=job.preset.evaluation.limit)
+
+
+def run_grid(job: Job) -> list[Cell]:
+    """Every target from the plain encoder and from every intermediate checkpoint."""
+    base = base_checkpoint(job)
+    for spec in job.targets:
+        absent = missing_languages(job.source, spec)
+        if absent:
+            job.say(f"  {spec.name}: no rows here for {len(absent)} languages of the set: {' '.join(absent)}")
+    parents = {BASELINE: base}
+    for mixture in job.intermediate:
+        parents[mixture_name(mixture)] = train_intermediate(job, mixture, base)
+    cells = []
+    for recipe, parent in parents.items():
+        for spec in job.targets:
+            cells.append(score_cell(job, spec, train_target(job, spec, parent, recipe), recipe))
+    return cells
+
+
+def summary_of(job: Job, cells: Sequence[Cell]) -> Summary:
+    """The result table on report rows, with the trivial baselines beside it; logged to the job's run."""
+    summary = summarise(
+        {(cell.spec.name, cell.recipe): cell.rows for cell in cells},
+        {spec.name: trivial_rows(job, spec) for spec in job.targets},
+        source=job.source.name,
+        seed=job.seed,
+    )
+    folder = job.output / "reports"
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "summary.json", summary.to_json())
+    (folder / "summary.md").write_text(summary.markdown(), encoding="utf-8")
+    summary.plot(folder / "summary.png")
+    if mlflow.active_run():
+        mlflow.log_artifacts(str(folder), "report")
+    return summary
+
+
+def best_cells(job: Job, cells: Sequence[Cell]) -> dict[str, Cell]:
+    """The best recipe of each target by its mean over the other languages on choice rows; ties go to the earlier."""
+    best: dict[str, Cell] = {}
+    for cell in cells:
+        other = best.get(cell.spec.name)
+        if other is None or choice_score(cell) > choice_score(other):
+            best[cell.spec.name] = cell
+    return best
+
+
+def choice_score(cell: Cell) -> float:
+    """Mean of the main metric over languages other than English, on choice rows."""
+    metric = get_metric(cell.spec.metric)
+    scores = []
+    for language in dict.fromkeys(row.language for row in cell.rows if row.language != "en"):
+        part = [row for row in cell.rows if row.language == language and row.role == "choice"]
+        if part:
+            scores.append(metric.score([r.gold_value for r in part], [r.predicted_value for r in part], language))
+    if not scores:
+        raise MissingData(f"{cell.spec.name} has no choice rows outside English", param="targets")
+    return sum(scores) / len(scores)
+
+
+def export_cell(job: Job, cell: Cell) -> Bundle:
+    """The bundle of a cell's checkpoint; found again by the weights it was made from."""
+    from polystilts.export.onnx import export_bundle
+    from polystilts.runtime.bundle import open_bundle
+
+    key = digest_of({"weights": cell.checkpoint.weights, "target": cell.spec.name, "settings": cell.settings.to_json()})
+    place = job.output / "bundles" / f"{cell.spec.name}-{key[:16]}"
+    if place.is_dir():
+        job.say(f"  export {cell.spec.name}: done before, found in {_shown(place)}")
+        return open_bundle(place)
+    with job.tracker.run("export", f"export/{cell.spec.name} from {cell.recipe}", key, {"task": cell.spec.name}):
+        exported = export_bundle(
+            cell.checkpoint, cell.settings, place, target=cell.spec.name, examples=_parity_examples(job, cell.spec)
+        )
+        mlflow.log_metrics({"parity": exported.parity, "agreement": exported.agreement})
+    job.say(
+        f"  export {cell.spec.name} from {cell.recipe}: largest difference to torch {exported.parity:.1e}, "
+        f"same answer on {100 * exported.agreement:.1f} % of the rows"
+    )
+    return exported.bundle
+
+
+def _parity_examples(job: Job, spec: TaskSpec) -> list[Any]:
+    """A few choice rows of every language: parity is a property of scripts and lengths, not of English."""
+    examples: list[Any] = []
+    for language in evaluation_languages(job.source, spec):
+        rows = [row for role, row in evaluation_rows(job.source, spec, language, limit=8) if role == "choice"]
+        examples += [
+            SentenceExample(row.id, language, row.sentence) if isinstance(row, SentencePair) else row for row in rows
+        ]
+    return examples
+
+
+def promote_cell(job: Job, cell: Cell, bundle: Bundle) -> Any:
+    """Registers a bundle with its scores and makes it its target's champion."""
+    from polystilts.tracking import registry
+
+    scores = _scores(cell.spec, cell.rows)
+    by_language = {
+        name.rsplit("/", 1)[1]: f"{value:.1f}"
+        for name, value in scores.items()
+        if name.startswith(f"report/{cell.spec.metric}/")
+    }
+    lineage = cell.checkpoint.lineage
+    tags = {
+        "recipe": cell.recipe,
+        "metric": cell.spec.metric,
+        "score_choice": f"{choice_score(cell):.2f}",
+        "languages": ",".join(by_language),
+        "scores_report": " ".join(f"{k}={v}" for k, v in by_language.items()),
+        "run_id": str(lineage.get("run_id", "")),
+        "seed": str(job.seed),
+        "source": job.source.name,
+    }
+    description = registry.describe(
+        {
+            "Target": cell.spec.title,
+            "Recipe": f"{cell.recipe} (base {_root(lineage)['name']}, seed {job.seed}, rows from {job.source.name})",
+            f"{cell.spec.metric} on report rows": ", ".join(f"{k} {v}" for k, v in by_language.items()),
+            "Licences of the training data": "; ".join(_licences(lineage)) or "see the base model",
+            **({"Note": "Scores of the micro world mean nothing about real languages."} if job.source.name == "micro" else {}),
+        }
+    )
+    key = digest_of({"promote": bundle.digest})
+    with job.tracker.run("promote", f"promote/{cell.spec.name}", key, {"task": cell.spec.name, "recipe": cell.recipe}) as run:
+        checkpoint_id = registry.checkpoint_model_id(cell.checkpoint, run.info.experiment_id)
+        registered = registry.register_bundle(
+            bundle, checkpoint_id=checkpoint_id, tags=tags, description=description
+        )
+        before = registry.set_champion(registered)
+    replaced = f", replacing version {before}" if before else ""
+    job.say(f"  promote {registered.name} version {registered.version} ({cell.recipe}): champion{replaced}")
+    return registered
+
+
+def _root(lineage: Mapping[str, Any]) -> Mapping[str, Any]:
+    while "parent" in lineage:
+        lineage = lineage["parent"]
+    return lineage
+
+
+def _licences(lineage: Mapping[str, Any]) -> list[str]:
+    found = [f"{task['name']}: {task['licence']}" for task in lineage.get("tasks", [])]
+    return found + (_licences(lineage["parent"]) if "parent" in lineage else [])
+
+
+def _shown(path: Path) -> str:
+    from pipelines.cli import ROOT
+
+    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
+
+
+
+
+def deliver_champions(job: Job, promoted: Sequence[tuple[Any, Bundle]]) -> None:
+    """Copies the champions into the models folder that the server reads."""
+    from polystilts.runtime.models_folder import deliver
+
+    models = job.output / "models"
+    for registered, bundle in promoted:
+        deliver(bundle, models, name=registered.name, version=registered.version)
+    job.say(f"  {len(promoted)} bundles in {_shown(models)}")
+
+
+def show_server(job: Job) -> None:
+    """Packages the models folder, serves the bento, asks every endpoint once in several languages, stops it."""
+    from pipelines.package import build_bento
+    from pipelines.serve import answers_table, ask_every_endpoint, start_server
+
+    store = job.output / "bentos"
+    tag = build_bento(job.output / "models", output=store)
+    job.say(f"  bento {tag} in {_shown(store)}")
+    with start_server(bento=tag, home=store) as server, server.client() as client:
+        job.say(f"  serving on {server.url}")
+        asked = ask_every_endpoint(client)
+        job.console.print(answers_table(asked))
+    job.say("  server stopped")

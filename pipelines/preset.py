@@ -1,0 +1,91 @@
+"""Presets: every knob of a run in one commented YAML file, checked whole before anything loads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pipelines.cli import ROOT, from_pydantic
+from polystilts.errors import BadRow, PolystiltsError, Problems, UnknownName
+
+PRESETS = ROOT / "presets"
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TaskKnobs(_Settings):
+    """What one training task may set for itself; None = the value of `training`."""
+
+    epochs: float | None = Field(None, gt=0)
+    learning_rate: float | None = Field(None, gt=0, le=0.1)
+    batch_size: int | None = Field(None, ge=1)
+    warmup_share: float | None = Field(None, ge=0, lt=1)
+    weight_decay: float | None = Field(None, ge=0)
+
+
+class TrainingKnobs(_Settings):
+    """Knobs of intermediate and target training (`TrainingSettings` says what each does)."""
+
+    epochs: float = Field(3, gt=0)
+    learning_rate: float = Field(1e-5, gt=0, le=0.1)
+    batch_size: int = Field(32, ge=1)
+    warmup_share: float = Field(0.1, ge=0, lt=1)
+    weight_decay: float = Field(0.01, ge=0)
+    clip: float = Field(1.0, gt=0)
+    max_tokens: int = Field(2048, ge=16, description="padded tokens of a micro-batch")
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    selection: Literal["", "best", "last"] = Field("", description="'' = as the task says")
+    evaluations: int = Field(10, ge=1)
+    patience: int = Field(0, ge=0)
+    frozen: tuple[str, ...] = ()
+    gradient_checkpointing: bool = False
+    save_seconds: float = Field(60, gt=0)
+    log_every: int = Field(10, ge=1)
+
+
+class EvaluationKnobs(_Settings):
+    limit: int = Field(0, ge=0, description="rows of each role a language at most; 0 = all")
+    checkpoint_limit: int = Field(500, ge=0, description="checkpoint rows at most; 0 = all")
+    max_tokens: int = Field(4096, ge=16, description="padded tokens of a call")
+    retrieval_layer: int = Field(-1, ge=-1, description="-1 = 14 of 24, 8 of 12, else round(0.6 x depth)")
+
+
+class Preset(_Settings):
+    """A whole run."""
+
+    description: str
+    source: str
+    base: str
+    intermediate: str = ""
+    targets: str
+    seed: int = Field(0, ge=0)
+    max_length: int = Field(0, ge=0, description="rows no longer than this, whatever the task says; 0 = the task's")
+    training: TrainingKnobs = TrainingKnobs()
+    tasks: dict[str, TaskKnobs] = {}
+    evaluation: EvaluationKnobs = EvaluationKnobs()
+    pretraining: dict[str, Any] = {}
+
+
+def load_preset(name: str) -> Preset:
+    """A preset by name (a file in presets/) or by path to a YAML file.
+
+    Raises:
+        UnknownName: neither.
+        Problems: every key or value that is not allowed.
+    """
+    path = Path(name) if name.endswith((".yaml", ".yml")) else PRESETS / f"{name}.yaml"
+    path = path if path.is_absolute() else ROOT / path
+    if not path.is_file():
+        raise UnknownName("preset", name, [p.stem for p in PRESETS.glob("*.yaml")], param="--preset")
+    try:
+        return Preset(**yaml.safe_load(path.read_text(encoding="utf-8")))
+    except yaml.YAMLError as error:
+        raise BadRow(str(path), f"not YAML: {error}") from None
+    except ValidationError as error:
+        problems: list[PolystiltsError] = [from_pydantic(d, f"{path.name}: ") for d in error.errors()]
+        raise Problems(problems) from None

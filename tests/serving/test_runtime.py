@@ -1,0 +1,79 @@
+"""Opening a models folder: checks, shared tokenizer, refused bundles."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from polystilts.errors import InvalidValue, MissingData, NotReady
+from polystilts.runtime.models_folder import read_current
+from serving.runtime import Runtime
+from serving.settings import Settings
+from tests.world.bundles import SETTINGS, tiny_models
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    return tiny_models(tmp_path, ["xnli", "udpos"])
+
+
+def test_opens_tests_and_shares_the_tokenizer(models: Path) -> None:
+    runtime = Runtime.open(models, threads=1)
+    assert runtime.ready
+    first, second = runtime.served
+    assert first.predictor.format.pieces is second.predictor.format.pieces
+    assert first.difference <= 1e-5
+    runtime.close()
+    assert not runtime.ready
+
+
+def test_a_changed_bundle_is_left_out_and_named(models: Path) -> None:
+    folder = read_current(models)["udpos"].folder(models)
+    with (folder / "model.onnx.data").open("ab") as file:
+        file.write(b"x")
+    runtime = Runtime.open(models)
+    assert [model.delivered.target for model in runtime.served] == ["xnli"]
+    assert not runtime.ready
+    with pytest.raises(NotReady, match=r"udpos \(checksum_mismatch\)"):
+        runtime.check_ready()
+
+
+def test_a_bundle_that_computes_something_else_is_left_out(
+    models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def other(self: object, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return {"logits": np.zeros((*arrays["input_ids"].shape, 1), dtype=np.float32)}
+
+    monkeypatch.setattr("polystilts.runtime.ort.OrtBackend.run", other)
+    runtime = Runtime.open(models)
+    assert not runtime.served
+    assert not runtime.ready
+
+
+def test_no_models_folder(tmp_path: Path) -> None:
+    with pytest.raises(MissingData):
+        Runtime.open(tmp_path)
+    (tmp_path / "current.json").write_text(json.dumps({}))
+    with pytest.raises(NotReady):
+        Runtime.open(tmp_path).check_ready()
+
+
+def test_every_format_has_a_tiny_bundle() -> None:
+    assert {settings.format for settings in SETTINGS.values()} == {
+        "pair",
+        "choice",
+        "tagging",
+        "span",
+        "sentence",
+    }
+
+
+def test_settings_come_from_the_environment() -> None:
+    settings = Settings.from_environment({"POLYSTILTS_MODELS": "/m", "POLYSTILTS_ITEMS": "7", "HOME": "/"})
+    assert settings.models == Path("/m") and settings.items == 7
+    with pytest.raises(InvalidValue, match="POLYSTILTS_THREADS"):
+        Settings.from_environment({"POLYSTILTS_THREADS": "many"})
