@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import errno
+import inspect
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -25,6 +26,10 @@ class Parameters(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    def problems(self) -> Sequence[PolystiltsError]:
+        """What is wrong beyond the types of single values: names, folders, combinations."""
+        return ()
+
 
 P = TypeVar("P", bound=Parameters)
 
@@ -37,7 +42,7 @@ def parse(model: type[P], arguments: Sequence[str], *, program: str, examples: s
     """
     parser = argparse.ArgumentParser(
         prog=f"python -m pipelines.{program}",
-        description=model.__doc__,
+        description=inspect.cleandoc(model.__doc__ or ""),
         epilog=examples and f"examples:\n{examples}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -57,9 +62,18 @@ def parse(model: type[P], arguments: Sequence[str], *, program: str, examples: s
         parameters = model(**given)
     except ValidationError as error:
         problems += [from_pydantic(detail, "--") for detail in error.errors()]
+        wrong = {str(detail["loc"][0]) for detail in error.errors()}
+        parameters = _without(model, given, wrong)
+    problems += parameters.problems()
     if problems:
         raise Problems(problems)
     return parameters
+
+
+def _without(model: type[P], given: dict[str, Any], wrong: set[str]) -> P:
+    """The parameters with defaults ('' where there is none) for the wrong ones, so that the rest can be checked."""
+    missing = {name: "" for name, field in model.model_fields.items() if name in wrong and field.is_required()}
+    return model(**{name: value for name, value in given.items() if name not in wrong}, **missing)
 
 
 def from_pydantic(detail: Any, prefix: str = "") -> InvalidValue:

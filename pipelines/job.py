@@ -13,7 +13,7 @@ from rich.console import Console
 
 from pipelines.cli import ROOT, Parameters
 from pipelines.preset import Preset, TrainingKnobs, load_preset
-from polystilts.data.source import Source, open_source
+from polystilts.data.source import RememberedRows, Source, open_source
 from polystilts.errors import InvalidValue, MissingData, PolystiltsError, Problems
 from polystilts.tasks import TaskSpec, get_task, parse_mixture
 
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from polystilts.tracking.runs import Tracker
 
 BASELINE = "baseline"
+
+#: In place of a list of tasks: there are none.
+NONE = "none"
 
 
 class JobParameters(Parameters):
@@ -31,6 +34,19 @@ class JobParameters(Parameters):
     base: str = Field("", description="micro, a hub id, or a folder in Hugging Face layout")
     seed: int = Field(-1, ge=-1, description="of data order and new heads; -1 takes the preset's")
     output: str = Field("outputs", description="folder for checkpoints, evaluations and bundles")
+
+    def tasks_asked(self) -> tuple[str, str]:
+        """Intermediate mixtures and targets as written; '' takes the preset's, NONE means none."""
+        return "", ""
+
+    def problems(self) -> Sequence[PolystiltsError]:
+        try:
+            Job.open(self)
+        except Problems as error:
+            return error.problems
+        except PolystiltsError as error:
+            return [error]
+        return []
 
 
 @dataclass
@@ -53,32 +69,27 @@ class Job:
     _tracker: Tracker | None = field(default=None, repr=False)
 
     @classmethod
-    def open(
-        cls, parameters: JobParameters, *, intermediate: str = "", targets: str = "", needs_rows: bool = True
-    ) -> Job:
+    def open(cls, parameters: JobParameters) -> Job:
         """Checks everything that can be checked without loading a library or a model.
-
-        Args:
-            intermediate, targets: as given on the command line; '' takes the preset's.
-            needs_rows: whether every target and intermediate task must have rows in the source.
 
         Raises:
             Problems: all of them together.
         """
+        intermediate, targets = parameters.tasks_asked()
         preset = load_preset(parameters.preset)
         problems: list[PolystiltsError] = []
         source: Source | None = None
         try:
-            source = open_source(parameters.source or preset.source, ROOT, param="--source")
+            source = RememberedRows(open_source(parameters.source or preset.source, ROOT, param="--source"))
         except PolystiltsError as error:
             problems.append(error)
         mixtures: list[tuple[TaskSpec, ...]] = []
-        for text in _names(intermediate or preset.intermediate):
+        for text in _names("" if intermediate == NONE else intermediate or preset.intermediate):
             for spec in _collect(problems, lambda text=text: parse_mixture(text, param="--intermediate")):
                 mixtures.append(spec)
         specs = [
             spec
-            for name in _names(targets or preset.targets)
+            for name in _names("" if targets == NONE else targets or preset.targets)
             for spec in _collect(problems, lambda name=name: get_task(name, param="--targets"))
         ]
         for name in preset.tasks:
@@ -89,7 +100,7 @@ class Job:
             problems.append(
                 MissingData(f"no folder {folder}", param="--base", given=base)
             )
-        if source and needs_rows:
+        if source:
             problems += _missing_rows(source, mixtures, specs)
         output = Path(parameters.output)
         if problems or source is None:
@@ -109,10 +120,12 @@ class Job:
     def tracker(self) -> Tracker:
         """Opened at first use: importing MLflow takes seconds, so arguments are checked before."""
         if self._tracker is None:
-            from polystilts.tracking.runs import Tracker, check_tracker
+            from polystilts.tracking.reach import check_tracker
 
             uri = os.environ.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{ROOT / 'mlflow.db'}")
             check_tracker(uri)
+            from polystilts.tracking.runs import Tracker
+
             self._tracker = Tracker(uri, self.console)
         return self._tracker
 

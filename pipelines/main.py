@@ -22,18 +22,18 @@ class Main(JobParameters):
     targets: str = Field("", description="targets to fine-tune and score, separated by ','")
     serve: bool = Field(True, description="package the champions, start the server, ask every endpoint, stop it")
 
+    def tasks_asked(self) -> tuple[str, str]:
+        return self.intermediate, self.targets
+
 
 def run(parameters: Main) -> None:
-    job = Job.open(parameters, intermediate=parameters.intermediate, targets=parameters.targets)
+    job = Job.open(parameters)
     _announce(job)
     tracker = job.tracker
 
     from pipelines import phases
-    from polystilts.runtime.folders import digest_of
 
-    phases.prepare_torch()
-    key = digest_of(parameters.model_dump())
-    with tracker.run("main", f"main/{parameters.preset}", key, parameters.model_dump(exclude={"output"})):
+    with phases.whole(job, tracker, "main", parameters):
         job.say("[bold]1  Train and score[/]")
         cells = phases.run_grid(job)
         job.say("\n[bold]2  Compare[/]")

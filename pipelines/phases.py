@@ -6,8 +6,9 @@ an interrupted one continues from the state it saved; the key is the name of bot
 
 from __future__ import annotations
 
+import contextlib
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from pipelines.cli import ROOT, Parameters
 from pipelines.job import BASELINE, Job, mixture_name
 from pipelines.preset import TrainingKnobs
 from polystilts import __version__
@@ -41,7 +43,7 @@ from polystilts.runtime.folders import digest_of, write_json
 from polystilts.runtime.ort import usable_cores
 from polystilts.runtime.predictor import Predictor
 from polystilts.tasks import TaskSpec, get_task
-from polystilts.tracking.runs import RunRecorder, progress_bar
+from polystilts.tracking.runs import RunRecorder, Tracker, progress_bar
 from polystilts.training.checkpoint import Checkpoint, code_digest, open_checkpoint, write_checkpoint
 from polystilts.training.loop import TrainingSettings, resolve_precision, train
 from polystilts.training.model import TorchBackend, bare_encoder, build_model, read_config, share_encoder
@@ -512,8 +514,6 @@ def _licences(lineage: Mapping[str, Any]) -> list[str]:
 
 
 def _shown(path: Path) -> str:
-    from pipelines.cli import ROOT
-
     return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
 
 
@@ -542,3 +542,39 @@ def show_server(job: Job) -> None:
         asked = ask_every_endpoint(client)
         job.console.print(answers_table(asked))
     job.say("  server stopped")
+
+
+@contextlib.contextmanager
+def whole(job: Job, tracker: Tracker, phase: str, parameters: Parameters) -> Iterator[None]:
+    """The run around an entry point: torch prepared, and the run that `mlflow run` has made adopted."""
+    prepare_torch()
+    values = parameters.model_dump(exclude={"output"})
+    with tracker.run(phase, f"{phase}/{job.preset.description}", digest_of({"entry": phase, **values}), values):
+        yield
+
+
+def recipe_of(checkpoint: Checkpoint) -> str:
+    """What a checkpoint's encoder went through before its target."""
+    phase = checkpoint.lineage["phase"]
+    if phase == "intermediate":
+        return str(checkpoint.lineage["name"])
+    return str(checkpoint.lineage.get("recipe", BASELINE))
+
+
+def score_checkpoint(job: Job, spec: TaskSpec, checkpoint: Checkpoint) -> Cell:
+    """Scores a checkpoint by itself.
+
+    Raises:
+        InvalidValue: a checkpoint that was trained for something else.
+    """
+    lineage = checkpoint.lineage
+    trained = lineage["name"] if lineage["phase"] == "target" else ""
+    if trained != spec.train_task:
+        raise InvalidValue(
+            f"{spec.name} needs a checkpoint fine-tuned on {spec.train_task or 'nothing'}; "
+            f"this one was made by phase {lineage['phase']!r} on {lineage['name']!r}",
+            param="--base",
+            limit=spec.train_task,
+            given=lineage["name"],
+        )
+    return score_cell(job, spec, checkpoint, recipe_of(checkpoint))

@@ -11,7 +11,8 @@ NEIGHBOURS = 4
 def unit(vectors: np.ndarray) -> np.ndarray:
     """Rows scaled to length one; a row of zeros stays."""
     lengths: np.ndarray = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    return vectors / np.maximum(lengths, 1e-12)
+    scaled: np.ndarray = vectors / np.maximum(lengths, 1e-12)
+    return scaled
 
 
 def mine(
@@ -19,8 +20,8 @@ def mine(
 ) -> list[tuple[int, int, float]]:
     """Pairs (source row, target row, score), best first, each row at most once.
 
-    The score is the ratio margin: the cosine of a pair over the mean cosine of both to their nearest neighbours
-    on the other side. Candidates are the best partner of every row in both directions, taken greedily.
+    The score is the ratio margin: the cosine of a pair over the mean cosine of both to their nearest
+    neighbours on the other side. Candidates are the best partner of every row in both directions, taken greedily.
     Source: Artetxe and Schwenk, 2019, "Margin-based Parallel Corpus Mining" (retrieval 'max').
 
     Args:
@@ -46,4 +47,5 @@ def _nearest(cosine: np.ndarray, neighbours: int) -> np.ndarray:
     """float64 [rows]: mean cosine of each row to its nearest columns."""
     count = min(neighbours, cosine.shape[1])
     nearest: np.ndarray = np.partition(cosine, -count, axis=1)[:, -count:]
-    return np.mean(nearest, axis=1)
+    means: np.ndarray = nearest.mean(axis=1)
+    return means

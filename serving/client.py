@@ -95,7 +95,7 @@ class Client:
     def ask_several(
         self, endpoint: str, items: Sequence[Mapping[str, Any]], *, model: str | None = None
     ) -> dict[str, Any]:
-        """``{"results": [...], "model": …}`` in the order of the items; a bad one is ``{"error": …}`` there."""
+        """``{"results": [...], "model": …}`` in the items' order; a bad one is ``{"error": …}`` there."""
         return self._post(endpoint, {"items": list(items)}, model)
 
     def nli(self, premise: str, hypothesis: str, *, model: str | None = None) -> dict[str, Any]:

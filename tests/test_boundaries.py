@@ -38,9 +38,8 @@ ALLOWED: dict[str, set[str]] = {
         "torch", "transformers", "onnx", "onnxruntime", "onnxscript",
     },
     "polystilts.evaluation": {
-        "polystilts.errors", "polystilts.tasks", "polystilts.data", "polystilts.formats", "polystilts.runtime",
-        "polystilts.metrics",
-        "numpy", "pyarrow", "rich", "tqdm",
+        "polystilts.errors", "polystilts.tasks", "polystilts.data", "polystilts.formats",
+        "polystilts.runtime", "polystilts.metrics", "numpy", "pyarrow", "rich", "tqdm",
     },
     "polystilts.tracking": {
         "polystilts.errors", "polystilts.tasks", "polystilts.formats", "polystilts.runtime", "mlflow",
@@ -48,7 +47,8 @@ ALLOWED: dict[str, set[str]] = {
     },
     "polystilts.analysis": {
         "polystilts.errors", "polystilts.tasks", "polystilts.metrics", "polystilts.tracking",
-        "polystilts.formats.values", "numpy", "pandas", "matplotlib", "scipy", "statsmodels", "pyarrow", "rich",
+        "polystilts.formats.values", "numpy", "pandas", "matplotlib", "scipy", "statsmodels", "pyarrow",
+        "rich",
     },
     "serving": {
         "polystilts.errors", "polystilts.formats", "polystilts.runtime", "numpy", "pydantic", "pydantic_core",

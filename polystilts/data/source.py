@@ -41,6 +41,29 @@ class Source(Protocol):
         """
 
 
+class RememberedRows:
+    """A source that reads every split once: the phases of a job ask for the same rows many times."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self.name = source.name
+        self.languages = source.languages
+        self._rows: dict[tuple[str, str, str], list[Row]] = {}
+        self._fingerprints: dict[tuple[str, str, str], str] = {}
+
+    def rows(self, spec: TaskSpec, split: str, language: str) -> list[Row]:
+        key = (spec.name, split, language)
+        if key not in self._rows:
+            self._rows[key] = self._source.rows(spec, split, language)
+        return self._rows[key]
+
+    def fingerprint(self, spec: TaskSpec, split: str, language: str) -> str:
+        key = (spec.name, split, language)
+        if key not in self._fingerprints:
+            self._fingerprints[key] = self._source.fingerprint(spec, split, language)
+        return self._fingerprints[key]
+
+
 def open_source(text: str, root: Path, *, param: str = "source") -> Source:
     """Opens ``micro``, ``local:DIR``, ``hub`` or ``hub:DIR`` (a mirror of hub repositories on disk).
 

@@ -29,7 +29,7 @@ class Word:
 
 
 def split(text: str) -> list[Word]:
-    """The words of a text in order, punctuation included; white space and invisible characters are no words."""
+    """The words of a text in order, punctuation included; white space and invisible characters are none."""
     # ICU counts UTF-16 units: a character beyond U+FFFF has two.
     point_of = [point for point, character in enumerate(text) for _ in range(1 + (character > "\uffff"))]
     point_of.append(len(text))

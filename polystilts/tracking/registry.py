@@ -117,7 +117,9 @@ def register_bundle(
             input_example=pd.DataFrame(_EXAMPLES[bundle.settings.format]),
         )
     _check_upload(info.model_uri, bundle)
-    version = mlflow.register_model(info.model_uri, name, await_registration_for=60)
+    if not client.search_registered_models(filter_string=f"name = '{name}'"):
+        client.create_registered_model(name)
+    version = client.create_model_version(name, source=info.model_uri, run_id=run.info.run_id if run else None)
     everything = {
         **tags,
         "digest": bundle.digest,

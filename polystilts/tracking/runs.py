@@ -5,9 +5,6 @@ from __future__ import annotations
 import os
 import socket
 import time
-import urllib.error
-import urllib.parse
-import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,8 +17,6 @@ from mlflow.tracking import MlflowClient
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from polystilts.errors import TrackerUnreachable
-
 EXPERIMENT = "polystilts"
 
 #: Tags that every run carries.
@@ -33,35 +28,6 @@ KEY, PHASE, HOST, PROCESS, RESUMED_BY, RESUMES = (
     "polystilts.resumed_by",
     "polystilts.resumes",
 )
-
-
-def check_tracker(uri: str, *, seconds: float = 3.0) -> None:
-    """Asks the tracking server whether it is there, because MLflow itself would retry in silence for minutes.
-
-    Raises:
-        TrackerUnreachable: no answer in time, or a database file that cannot be written.
-    """
-    parts = urllib.parse.urlsplit(uri)
-    shown = f"{parts.scheme}://{parts.hostname}:{parts.port}" if parts.password else uri
-    if parts.scheme in ("http", "https"):
-        try:
-            urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=seconds).close()
-        except urllib.error.HTTPError:
-            return  # it answers, if not on that path; credentials are MLflow's business
-        except OSError as error:
-            reason = getattr(error, "reason", error)
-            raise TrackerUnreachable(
-                f"tracking server {shown} did not answer within {seconds:g} s: {reason}",
-                param="MLFLOW_TRACKING_URI",
-                limit=seconds,
-                given=shown,
-            ) from None
-    elif parts.scheme == "sqlite":
-        folder = Path(uri.removeprefix("sqlite:///") or ".").absolute().parent
-        if not os.access(folder, os.W_OK):
-            raise TrackerUnreachable(
-                f"cannot write the tracking database in {folder}", param="MLFLOW_TRACKING_URI", given=shown
-            )
 
 
 class Tracker:

@@ -116,7 +116,14 @@ def train_tokenizer(words: Iterable[tuple[str, bool]]) -> Tokenizer:
         where words have no visible start.
     """
     whole = dict.fromkeys(MARK * spaced + unicodedata.normalize("NFC", word) for word, spaced in words)
-    letters = dict.fromkeys([MARK, *sorted({letter for piece in whole for letter in piece} | set(string.ascii_letters + string.digits))])
+    letters = dict.fromkeys(
+        [
+            MARK,
+            *sorted(
+                {letter for piece in whole for letter in piece} | set(string.ascii_letters + string.digits)
+            ),
+        ]
+    )
     pieces = [(special, 0.0) for special in SPECIALS]
     pieces += [(piece, -8.0) for piece in whole]
     # Two letters cost more than any word, so that letters serve only where no words fit.
@@ -153,7 +160,12 @@ class PretrainingObjective:
     """
 
     def __init__(
-        self, world: World, languages: Sequence[str], tokenizer: Tokenizer, settings: PretrainingSettings, seed: int
+        self,
+        world: World,
+        languages: Sequence[str],
+        tokenizer: Tokenizer,
+        settings: PretrainingSettings,
+        seed: int,
     ) -> None:
         self.world = world
         self.languages = tuple(languages)
@@ -200,7 +212,9 @@ class PretrainingObjective:
         tensor = torch.from_numpy(ids)
         return tensor, (tensor != PAD).long()
 
-    def _masked(self, rng: np.random.Generator, pairs: Sequence[tuple[str, str]]) -> tuple[Tensor, Tensor, Tensor]:
+    def _masked(
+        self, rng: np.random.Generator, pairs: Sequence[tuple[str, str]]
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Input ids, attention mask and labels of masked language modelling."""
         ids, attention = self._encode(pairs)
         text = ids.numpy()
@@ -215,13 +229,18 @@ class PretrainingObjective:
         """Per entry, the piece ids of its form in each language that has one."""
         encoded = []
         for entry in self.world.glossary():
-            forms = [self.tokenizer.encode(form.split(), is_pretokenized=True, add_special_tokens=False) for form in entry.values()]
+            forms = [
+                self.tokenizer.encode(form.split(), is_pretokenized=True, add_special_tokens=False)
+                for form in entry.values()
+            ]
             encoded.append([form.ids for form in forms])
         return encoded
 
     def _word_pairs(self, rng: np.random.Generator) -> tuple[list[list[int]], list[list[int]]]:
         """Some glossary entries, each in two random languages."""
-        some = rng.choice(len(self.glossary), min(self.settings.word_pairs, len(self.glossary)), replace=False)
+        some = rng.choice(
+            len(self.glossary), min(self.settings.word_pairs, len(self.glossary)), replace=False
+        )
         chosen = [(self.glossary[i], rng.permutation(len(self.glossary[i]))) for i in some]
         return [entry[two[0]] for entry, two in chosen], [entry[two[1]] for entry, two in chosen]
 
@@ -236,10 +255,14 @@ class PretrainingObjective:
         embedding = model.roberta.embeddings.word_embeddings.weight
         first, second = (_bags(embedding, side) for side in words)
         forms: dict[tuple[int, ...], int] = {}
-        left_form, right_form = (torch.tensor([forms.setdefault(tuple(bag), len(forms)) for bag in side]) for side in words)
+        left_form, right_form = (
+            torch.tensor([forms.setdefault(tuple(bag), len(forms)) for bag in side]) for side in words
+        )
         same = left_form[:, None] == right_form[None, :]
         loss = settings.word_weight * _info_nce(first, second, settings.temperature, same)
-        loss = loss + settings.word_weight * settings.closeness * (1 - F.cosine_similarity(first, second)).mean()
+        loss = (
+            loss + settings.word_weight * settings.closeness * (1 - F.cosine_similarity(first, second)).mean()
+        )
         pooled = zip(_pooled(model, *left), _pooled(model, *right), strict=True)
         terms = [_info_nce(a, b, settings.temperature) for a, b in pooled]
         return loss + settings.sentence_weight * torch.stack(terms).mean()
@@ -262,7 +285,9 @@ def _pooled(model: nn.Module, ids: Tensor, attention: Tensor) -> list[Tensor]:
 def _bags(embedding: Tensor, bags: Sequence[Sequence[int]]) -> Tensor:
     """The mean embedding of each list of pieces."""
     offsets = np.cumsum([0, *(len(bag) for bag in bags[:-1])])
-    return F.embedding_bag(torch.tensor([i for bag in bags for i in bag]), embedding, torch.from_numpy(offsets), mode="mean")
+    return F.embedding_bag(
+        torch.tensor([i for bag in bags for i in bag]), embedding, torch.from_numpy(offsets), mode="mean"
+    )
 
 
 def _info_nce(first: Tensor, second: Tensor, temperature: float, same: Tensor | None = None) -> Tensor:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 from numpy.random import Generator
@@ -54,18 +55,20 @@ class Reading:
 
 def pick(rng: Generator, items: Sequence[str], but: Sequence[str] = ()) -> str:
     """One of `items` that is not in `but`."""
-    left = [item for item in items if item not in but]
+    left = [item for item in items if item not in but] if but else items
     return left[rng.integers(len(left))]
 
 
-def names(slot: str) -> list[str]:
+@cache
+def names(slot: str) -> tuple[str, ...]:
     """The concepts of a slot in the order of the lexicon."""
-    return list(lexicon()[slot])
+    return tuple(lexicon()[slot])
 
 
-def kinds(classes: Sequence[str]) -> list[str]:
+@cache
+def kinds(classes: tuple[str, ...]) -> tuple[str, ...]:
     """The objects that belong to one of `classes`."""
-    return [name for name, concept in lexicon()["object"].items() if concept.classes[0] in classes]
+    return tuple(name for name, concept in lexicon()["object"].items() if concept.classes[0] in classes)
 
 
 def scene(rng: Generator, but: Sequence[Scene] = (), verbs: Sequence[str] = (), time: float = 0.5) -> Scene:
@@ -108,7 +111,9 @@ def nli(rng: Generator) -> Nli:
         premise = replace(said, never=True, object=group if wide else premise.object, category=wide)
         said = replace(said, never=True)
     else:
-        said = replace(said, object=group if wide else said.object, category=wide, place="" if drop else said.place)
+        said = replace(
+            said, object=group if wide else said.object, category=wide, place="" if drop else said.place
+        )
     if label == 2 and not never and rng.random() < 0.5:
         said = replace(said, verb=antonyms[said.verb])
     elif label == 2 or (label == 1 and rng.random() < (0.3 if never else 0.15)):
@@ -123,10 +128,14 @@ def changed(rng: Generator, given: Scene, verbs: Sequence[str]) -> Scene:
     """`given` with two slots filled anew: the subject, place, time, object (of another class) or verb (an unrelated one of `verbs`)."""
     table = lexicon()
     group = table["category" if given.category else "object"][given.object].classes[0]
-    classes = [name for name in table["verb"][given.verb].classes if name != group]
+    classes = tuple(name for name in table["verb"][given.verb].classes if name != group)
     others = {
         "subject": names("person"),
-        "verb": [verb for verb in verbs if group in table["verb"][verb].classes and verb != table["verb"][given.verb].link],
+        "verb": [
+            verb
+            for verb in verbs
+            if group in table["verb"][verb].classes and verb != table["verb"][given.verb].link
+        ],
         "object": classes if given.category else kinds(classes),
         "place": names("place") if given.place else [],
         "time": names("time") if given.time else [],
@@ -166,7 +175,11 @@ def choice(rng: Generator) -> Choice:
     right = lexicon()["effect" if question == "cause" else "cause"][given].link
     wrong = pick(rng, names(question), [right])
     label = int(rng.integers(2))
-    choices = (Event(person, wrong), Event(person, right)) if label else (Event(person, right), Event(person, wrong))
+    choices = (
+        (Event(person, wrong), Event(person, right))
+        if label
+        else (Event(person, right), Event(person, wrong))
+    )
     return Choice(Event(person, given), choices, question, label)
 
 
@@ -203,7 +216,9 @@ def naming(rng: Generator) -> tuple[Scene, ...]:
     for _ in range(int(rng.integers(1, 3))):
         drawn = scene(rng, but=scenes, verbs=verbs, time=0.3)
         if rng.random() < 0.4:
-            drawn = replace(drawn, subject=pick(rng, names("organisation"), [other.subject for other in scenes]))
+            drawn = replace(
+                drawn, subject=pick(rng, names("organisation"), [other.subject for other in scenes])
+            )
         elif rng.random() < 0.5:
             drawn = replace(drawn, surname=pick(rng, names("surname")))
         scenes.append(drawn)

@@ -108,15 +108,24 @@ ROLES = {"who": "subject", "what": "object", "where": "place", "when": "time"}
 @cache
 def lexicon() -> dict[str, dict[str, Concept]]:
     """The committed table as slot -> name -> concept, in the order of the file."""
-    lines = [line for line in LEXICON.read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")]
+    lines = [
+        line for line in LEXICON.read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")
+    ]
     header = lines[0].split("\t")
     table: dict[str, dict[str, Concept]] = {}
     for line in lines[1:]:
         row = dict(zip(header, line.split("\t"), strict=True))
-        role = {"verb": "verb", "never": "verb", "category": "object", "organisation": "subject", "person": "subject"}
+        role = {
+            "verb": "verb",
+            "never": "verb",
+            "category": "object",
+            "organisation": "subject",
+            "person": "subject",
+        }
         forms = {
             language: tuple(
-                _cell(variant, row["tag"], role.get(row["slot"], row["slot"])) for variant in row[language].split("|")
+                _cell(variant, row["tag"], role.get(row["slot"], row["slot"]))
+                for variant in row[language].split("|")
             )
             for language in LANGUAGES
         }
@@ -129,7 +138,9 @@ def lexicon() -> dict[str, dict[str, Concept]]:
 def _cell(text: str, tag: str, role: str) -> tuple[Word, ...]:
     parts = [part.partition("/") for part in text.split()]
     # A time is named by all its words (`every day`), other roles by the words that have the row's own tag.
-    return tuple(Word(form, own or tag, role, role == "time" or (own or tag) == tag) for form, _, own in parts)
+    return tuple(
+        Word(form, own or tag, role, role == "time" or (own or tag) == tag) for form, _, own in parts
+    )
 
 
 def gender(subject: str) -> str:
@@ -219,7 +230,9 @@ def _slots(scene: Scene, language: str) -> dict[str, Sequence[Word]]:
     return {
         "S": _subject(scene, language) if scene.subject else (),
         "V": verb.form(language, gender(scene.subject)),
-        "O": table["category" if scene.category else "object"][scene.object].form(language) if scene.object else (),
+        "O": table["category" if scene.category else "object"][scene.object].form(language)
+        if scene.object
+        else (),
         "P": table["place"][scene.place].form(language) if scene.place else (),
         "T": table["time"][scene.time].form(language) if scene.time else (),
         "N": function("never", language) if scene.never else (),

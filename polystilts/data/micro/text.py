@@ -8,7 +8,17 @@ from dataclasses import replace
 from numpy.random import Generator
 
 from polystilts.data.micro import draw
-from polystilts.data.micro.grammar import LANGUAGES, Meaning, Word, answer, capitalise, lexicon, say, words, write
+from polystilts.data.micro.grammar import (
+    LANGUAGES,
+    Meaning,
+    Word,
+    answer,
+    capitalise,
+    lexicon,
+    say,
+    words,
+    write,
+)
 
 PROMPTS = {"cause": "What was the cause?", "effect": "What was the effect?"}
 OPENING = ("place", "time", "word")  # slots whose first word can open a sentence
@@ -81,7 +91,12 @@ def glossary() -> list[dict[str, str]]:
                     if slot in OPENING:
                         add({language: text[0].upper() + text[1:] for language, text in entry.items()})
                 if slot in ("cause", "effect"):
-                    add({language: " ".join(w.text for w in form if w.tag != "AUX") for language, form in forms.items()})
+                    add(
+                        {
+                            language: " ".join(w.text for w in form if w.tag != "AUX")
+                            for language, form in forms.items()
+                        }
+                    )
     return [dict(entry) for entry in entries]
 
 

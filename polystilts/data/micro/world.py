@@ -58,8 +58,14 @@ BLOCKS: Mapping[str, Mapping[str, Block]] = {
         "test": Block("paraphrase", 3250, 3500, LANGUAGES),
     },
     "copa": {"train": Block("choice", 0, 1000, ("en",)), "validation": Block("choice", 1000, 1250, ("en",))},
-    "xcopa": {"validation": Block("choice", 1250, 1500, FOREIGN), "test": Block("choice", 1500, 1750, FOREIGN)},
-    "squad_v1": {"train": Block("reading", 0, 6000, ("en",)), "validation": Block("reading", 6000, 6600, ("en",))},
+    "xcopa": {
+        "validation": Block("choice", 1250, 1500, FOREIGN),
+        "test": Block("choice", 1500, 1750, FOREIGN),
+    },
+    "squad_v1": {
+        "train": Block("reading", 0, 6000, ("en",)),
+        "validation": Block("reading", 6000, 6600, ("en",)),
+    },
     "xquad": {"validation": Block("reading", 6300, 6600, LANGUAGES)},
     "udpos": {
         "train": Block("tagging", 0, 3000, ("en",)),
@@ -102,7 +108,10 @@ class MicroWorld:
         # Tatoeba's English sides differ from language to language, so each language has a pool of its own.
         meanings = self._pool(f"{block.family}-{language}" if name == "tatoeba" else block.family)
         make = _ROWS[name]
-        return [make(meanings[number], language, number - block.start, number) for number in range(block.start, block.stop)]
+        return [
+            make(meanings[number], language, number - block.start, number)
+            for number in range(block.start, block.stop)
+        ]
 
     def document(self, rng: np.random.Generator, language: str) -> tuple[str, str]:
         """A short document as two parts (context and question, cause and effect ...); the second may be empty."""
@@ -144,11 +153,19 @@ class MicroWorld:
             family = name.partition("-")[0]
             size = max(b.stop for blocks in BLOCKS.values() for b in blocks.values() if b.family == family)
             rng = np.random.default_rng([self.seed, *name.encode()])
-            pool: dict[Any, None] = {}
-            while len(pool) < size:
-                pool.setdefault(draw.DRAWS[family](rng))
+            pool: dict[str, Any] = {}
+            make = next(
+                _ROWS[n] for n, blocks in BLOCKS.items() if any(b.family == family for b in blocks.values())
+            )
+            while len(pool) < size:  # distinct as English rows: two meanings may read the same
+                meaning = draw.DRAWS[family](rng)
+                pool.setdefault(str(make(meaning, "en", 0, 0)), meaning)
             # A sentence and its twin stand side by side.
-            self._pools[name] = [twins for twins in pool for _ in range(2)] if family == "retrieval" else list(pool)
+            self._pools[name] = (
+                [twins for twins in pool.values() for _ in range(2)]
+                if family == "retrieval"
+                else list(pool.values())
+            )
         return self._pools[name]
 
 
@@ -157,7 +174,11 @@ def _mnli(given: draw.Nli, language: str, index: int, number: int) -> Row:
 
 
 def _xnli(given: draw.Nli, language: str, index: int, number: int) -> Row:
-    return {"premise": say(given.premise, language), "hypothesis": say(given.hypothesis, language), "label": given.label}
+    return {
+        "premise": say(given.premise, language),
+        "hypothesis": say(given.hypothesis, language),
+        "label": given.label,
+    }
 
 
 def _pawsx(given: draw.Paraphrase, language: str, index: int, number: int) -> Row:
@@ -183,7 +204,12 @@ def _xquad(given: draw.Reading, language: str, index: int, number: int) -> Row:
     first, last = answer(given.query, language, sentences[given.target])
     start, end = spans[before + first][0], spans[before + last - 1][1]
     answers = {"text": [context[start:end]], "answer_start": [start]}
-    return {"id": f"micro-{number:05d}", "context": context, "question": say(given.query, language), "answers": answers}
+    return {
+        "id": f"micro-{number:05d}",
+        "context": context,
+        "question": say(given.query, language),
+        "answers": answers,
+    }
 
 
 def _squad(given: draw.Reading, language: str, index: int, number: int) -> Row:
@@ -193,7 +219,10 @@ def _squad(given: draw.Reading, language: str, index: int, number: int) -> Row:
 
 def _udpos(given: Meaning, language: str, index: int, number: int) -> Row:
     sentence = words(given, language)
-    return {"tokens": [word.text for word in sentence], "pos_tags": [POS_TAGS.index(word.tag) for word in sentence]}
+    return {
+        "tokens": [word.text for word in sentence],
+        "pos_tags": [POS_TAGS.index(word.tag) for word in sentence],
+    }
 
 
 def _panx(given: Sequence[Scene], language: str, index: int, number: int) -> Row:
@@ -204,7 +233,11 @@ def _panx(given: Sequence[Scene], language: str, index: int, number: int) -> Row
     organisations = {word for name in draw.names("organisation") for word in _name(name, language)}
     tags: list[str] = []
     for at, word in enumerate(sentence):
-        kind = {"place": "LOC", "subject": "ORG" if word.text in organisations else "PER"}.get(word.role, "") if word.head else ""
+        kind = (
+            {"place": "LOC", "subject": "ORG" if word.text in organisations else "PER"}.get(word.role, "")
+            if word.head
+            else ""
+        )
         inside = bool(kind) and at > 0 and tags[-1].endswith(kind)
         tags.append(f"{'I' if inside else 'B'}-{kind}" if kind else "O")
     return {

@@ -1,0 +1,72 @@
+# `make quickstart` and `make test` do all the set-up they need: Python 3.11, git and make suffice.
+VENV ?= .venv
+PYTHON ?= python3.11
+BIN := $(VENV)/bin
+
+export MLFLOW_TRACKING_URI ?= sqlite:///$(CURDIR)/mlflow.db
+export MLFLOW_DISABLE_TELEMETRY ?= true
+export BENTOML_DO_NOT_TRACK ?= true
+export DO_NOT_TRACK ?= true
+# Alembic's notes while MLflow makes its database.
+export MLFLOW_LOGGING_LEVEL ?= WARNING
+# pip is told of a folder of wheels by PIP_FIND_LINKS; uv by its own variable.
+export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
+export TOKENIZERS_PARALLELISM ?= true
+
+.PHONY: help quickstart test ci test-server test-uv test-real lint serve ui bench micro-encoder lock clean
+.DEFAULT_GOAL := help
+
+help: ## what there is
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
+
+$(BIN)/.installed: requirements.lock
+	@$(PYTHON) --version >/dev/null 2>&1 || { echo "error: $(PYTHON) not found; give one: make PYTHON=/path/to/python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
+	@touch $@
+
+quickstart: $(BIN)/.installed ## the whole job on the micro world, from rows to an answer over HTTP
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pipelines.check
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/mlflow run . --env-manager local --experiment-name polystilts
+
+test: $(BIN)/.installed ## the test suite, offline
+	$(BIN)/python -m pytest -p no:cacheprovider
+
+lint: $(BIN)/.installed ## ruff format and check, mypy
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+ci: lint test test-server test-uv ## what CI runs: lint, tests, and what needs the package registry
+
+test-server: ## the server's tests in an environment of serving/requirements.lock alone
+	$(PYTHON) -m venv --clear .venv-server
+	.venv-server/bin/pip install --quiet --disable-pip-version-check --require-hashes -r serving/requirements.lock
+	.venv-server/bin/pip install --quiet --disable-pip-version-check $(shell sed -n -E '/^(pytest|pytest-timeout|onnx|hypothesis)==/p' requirements.lock)
+	.venv-server/bin/python -m pytest -p no:cacheprovider tests/serving tests/test_boundaries.py
+
+test-uv: $(BIN)/.installed ## `mlflow run --env-manager uv` builds its environment from conda.yaml
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/mlflow run . --env-manager uv -e check --experiment-name polystilts
+
+test-real: $(BIN)/.installed ## reads real benchmark files (POLYSTILTS_REAL_DATA or ../shared/data/xtreme)
+	$(BIN)/python -m pytest -p no:cacheprovider tests/data/test_real_data.py
+
+serve: $(BIN)/.installed ## the champions of the last job on http://127.0.0.1:3000
+	$(BIN)/python -m pipelines.serve
+
+ui: $(BIN)/.installed ## MLflow's pages on http://127.0.0.1:5000
+	$(BIN)/mlflow ui --host 127.0.0.1 --port 5000
+
+bench: $(BIN)/.installed ## benchmarks; each prints a table and writes benchmarks/results/NAME.json
+	$(BIN)/python -m benchmarks.training
+
+micro-encoder: $(BIN)/.installed ## rebuilds the committed micro encoder from the lexicon
+	$(BIN)/python -m pipelines.micro_encoder
+
+lock: $(BIN)/.installed ## resolves pyproject.toml anew into requirements.lock
+	{ sed -n '/^#/p' requirements.lock; $(BIN)/uv pip compile pyproject.toml --extra dev --python-version 3.11 \
+	  --no-header --no-annotate --quiet | sed -E 's/^torch==([0-9.]+).*/torch==\1/'; } > requirements.lock.new
+	mv requirements.lock.new requirements.lock
+
+clean: ## removes outputs, runs and environments
+	rm -rf outputs mlflow.db mlruns mlartifacts .venv .venv-server

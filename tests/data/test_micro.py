@@ -1,0 +1,299 @@
+"""The micro world: rows shaped like the real ones, parallel, disjoint, and without cues."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable
+from functools import cache
+from itertools import combinations, pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tokenizers import Tokenizer
+
+from polystilts.data.micro import LANGUAGES, MicroWorld
+from polystilts.data.micro.grammar import LEXICON, QUESTIONS, STATEMENTS, lexicon
+from polystilts.data.micro.world import BLOCKS, NER_TAGS, POS_TAGS
+from polystilts.training.pretrain import train_tokenizer
+
+Row = dict[str, Any]
+
+COLUMNS = {
+    "mnli": ["premise", "hypothesis", "label", "idx"],
+    "xnli": ["premise", "hypothesis", "label"],
+    "pawsx": ["id", "sentence1", "sentence2", "label"],
+    "copa": ["premise", "choice1", "choice2", "question", "idx", "label"],
+    "xcopa": ["premise", "choice1", "choice2", "question", "idx", "label", "changed"],
+    "squad_v1": ["id", "title", "context", "question", "answers"],
+    "xquad": ["id", "context", "question", "answers"],
+    "udpos": ["tokens", "pos_tags"],
+    "panx": ["tokens", "ner_tags", "langs"],
+    "tatoeba": ["source_sentence", "target_sentence"],
+}
+CLASSES = {"mnli": 3, "xnli": 3, "pawsx": 2, "copa": 2, "xcopa": 2}
+PARALLEL = ["xnli", "pawsx", "xcopa", "xquad", "udpos", "panx"]
+BLOCKS_FLAT = [(name, split) for name, splits in BLOCKS.items() for split in splits]
+
+
+class Remembered(MicroWorld):
+    """The micro world, saying each split once."""
+
+    @cache
+    def rows(self, name: str, split: str, language: str) -> list[Row]:
+        return super().rows(name, split, language)
+
+
+@pytest.fixture(scope="module")
+def world() -> MicroWorld:
+    return Remembered(0)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(world: MicroWorld) -> Tokenizer:
+    return train_tokenizer(world.vocabulary())
+
+
+def every_row(world: MicroWorld, name: str) -> list[tuple[str, Row]]:
+    return [
+        (language, row)
+        for split, languages in world.splits(name).items()
+        for language in languages
+        for row in world.rows(name, split, language)
+    ]
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_rows_have_the_real_columns_and_labels(world: MicroWorld, name: str) -> None:
+    for language, row in every_row(world, name):
+        assert list(row) == COLUMNS[name]
+        assert all(text.strip() for text in row.values() if isinstance(text, str))
+        if name in CLASSES:
+            assert row["label"] in range(CLASSES[name])
+        if name in ("copa", "xcopa"):
+            assert row["question"] in ("cause", "effect")
+            assert row["choice1"] != row["choice2"]
+        for tags, names in (("pos_tags", POS_TAGS), ("ner_tags", NER_TAGS)):
+            if tags in row:
+                assert len(row[tags]) == len(row["tokens"])
+                assert all(tag in range(len(names)) for tag in row[tags])
+        if name == "panx":
+            assert row["langs"] == [language] * len(row["tokens"])
+
+
+def test_entity_tags_are_well_formed(world: MicroWorld) -> None:
+    for _, row in every_row(world, "panx"):
+        tags = [NER_TAGS[tag] for tag in row["ner_tags"]]
+        assert not tags[0].startswith("I")
+        assert all(after[1:] == before[1:] for before, after in pairwise(tags) if after.startswith("I"))
+
+
+@pytest.mark.parametrize("name", ["squad_v1", "xquad"])
+def test_answers_lie_where_they_say(world: MicroWorld, name: str) -> None:
+    for _, row in every_row(world, name):
+        (text,), (start,) = row["answers"]["text"], row["answers"]["answer_start"]
+        assert row["context"][start : start + len(text)] == text
+        assert text not in row["question"].rstrip("?").split()
+
+
+@pytest.mark.parametrize("name", PARALLEL)
+def test_parallel_rows_mean_the_same(world: MicroWorld, name: str) -> None:
+    for split, languages in world.splits(name).items():
+        by_language = [world.rows(name, split, language) for language in languages]
+        assert len({len(rows) for rows in by_language}) == 1
+        for rows in zip(*by_language, strict=True):
+            for key in ("label", "id", "idx", "question") if name != "xquad" else ("id",):
+                assert len({row[key] for row in rows if key in row}) <= 1
+            if name == "panx":  # the same entities, in whatever order
+                kinds = [
+                    sorted(NER_TAGS[tag] for tag in row["ner_tags"] if NER_TAGS[tag].startswith("B"))
+                    for row in rows
+                ]
+                assert all(kind == kinds[0] for kind in kinds)
+            if name == "udpos":
+                verbs = [POS_TAGS.index("VERB") in row["pos_tags"] for row in rows]
+                assert sum(verbs) or len(rows[0]["tokens"]) < 6
+
+
+def test_questions_name_the_same_scene_in_every_language(world: MicroWorld) -> None:
+    marks = {
+        language: [
+            w.text.lower()
+            for n in ("who", "what", "where", "when")
+            for w in lexicon()["word"][n].form(language)
+        ]
+        for language in LANGUAGES
+    }
+    for language in LANGUAGES:
+        for row in world.rows("xquad", "validation", language):
+            assert any(mark in row["question"].lower() for mark in marks[language])
+
+
+def test_training_and_evaluation_rows_never_meet(world: MicroWorld) -> None:
+    for (name, split), (other, other_split) in combinations(BLOCKS_FLAT, 2):
+        a, b = BLOCKS[name][split], BLOCKS[other][other_split]
+        if a.family == b.family and {name, other} != {"squad_v1", "xquad"}:
+            assert a.stop <= b.start or b.stop <= a.start
+    for train, evaluation, keys in [
+        ("mnli", "xnli", ("premise", "hypothesis")),
+        ("pawsx", "pawsx", ("sentence1", "sentence2")),
+        ("squad_v1", "xquad", ("context", "question")),
+        ("panx", "panx", ("tokens",)),
+        ("udpos", "udpos", ("tokens",)),
+    ]:
+        seen = {str([row[key] for key in keys]) for row in world.rows(train, "train", "en")}
+        for split in set(world.splits(evaluation)) - {"train"}:
+            assert not seen & {str([row[key] for key in keys]) for row in world.rows(evaluation, split, "en")}
+
+
+def test_xquad_lies_inside_squad_validation(world: MicroWorld) -> None:
+    squad = {row["id"]: row for row in world.rows("squad_v1", "validation", "en")}
+    for row in world.rows("xquad", "validation", "en"):
+        assert {**row, "title": "Micro world"} == squad[row["id"]]
+    assert not set(squad) & {row["id"] for row in world.rows("squad_v1", "train", "en")}
+
+
+FUNCTION_WORDS = ["never", "in", "every", "and", "is", "who", "what", "where", "when", "was", "the"]
+
+
+def cues(text: str) -> list[float]:
+    """Length, and number and first position of each function word."""
+    words = text.lower().rstrip(".?").split()
+    places = [words.index(word) + 1 if word in words else 0 for word in FUNCTION_WORDS]
+    return [
+        len(words),
+        len(text),
+        *map(words.count, FUNCTION_WORDS),
+        *places,
+        *(place == 1 for place in places),
+    ]
+
+
+def pair_cues(first: str, second: str) -> Callable[[Row], list[float]]:
+    return lambda row: [
+        *cues(row[first]),
+        *cues(row[second]),
+        *np.subtract(cues(row[first]), cues(row[second])),
+    ]
+
+
+def choice_cues(row: Row) -> list[float]:
+    difference = np.subtract(cues(row["choice1"]), cues(row["choice2"]))
+    return [
+        *difference,
+        *cues(row["premise"]),
+        *(difference if row["question"] == "cause" else 0 * difference),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("sets", "features"),
+    [
+        (
+            [("mnli", "train"), ("mnli", "validation"), ("xnli", "validation"), ("xnli", "test")],
+            pair_cues("premise", "hypothesis"),
+        ),
+        (
+            [("pawsx", "train"), ("pawsx", "validation"), ("pawsx", "test")],
+            pair_cues("sentence1", "sentence2"),
+        ),
+        ([("copa", "train"), ("copa", "validation")], choice_cues),
+    ],
+    ids=["nli", "paraphrase", "choice"],
+)
+def test_length_position_and_function_words_say_nothing_about_labels(
+    world: MicroWorld, sets: list[tuple[str, str]], features: Callable[[Row], list[float]]
+) -> None:
+    """A logistic regression on cues alone stays within three standard errors of the majority class."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    train, *rest = ([row for row in world.rows(name, split, "en")] for name, split in sets)
+    held_out = [row for rows in rest for row in rows]
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=500))
+    model.fit([features(row) for row in train], [row["label"] for row in train])
+    gold = np.array([row["label"] for row in held_out])
+    accuracy = float(np.mean(model.predict([features(row) for row in held_out]) == gold))
+    majority = float(np.bincount(gold).max() / len(gold))
+    assert accuracy <= majority + 3 * np.sqrt(majority * (1 - majority) / len(gold))
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_words_are_pieces(world: MicroWorld, tokenizer: Tokenizer, language: str) -> None:
+    for name in ("udpos", "panx"):
+        rows = [row["tokens"] for row in world.rows(name, "test", language)]
+        encoded = tokenizer.encode_batch(rows, is_pretokenized=True, add_special_tokens=False)
+        assert sum(len(e.ids) for e in encoded) <= 1.1 * sum(map(len, rows))
+        assert all(set(e.word_ids) == set(range(len(row))) for e, row in zip(encoded, rows, strict=True))
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_answers_are_whole_pieces(world: MicroWorld, tokenizer: Tokenizer, language: str) -> None:
+    unknown = tokenizer.token_to_id("<unk>")
+    for row in world.rows("xquad", "validation", language):
+        encoded = tokenizer.encode(row["context"], add_special_tokens=False)
+        assert unknown not in encoded.ids
+        (text,), (start,) = row["answers"]["text"], row["answers"]["answer_start"]
+        inside = [span for span in encoded.offsets if span[0] < start + len(text) and span[1] > start]
+        assert (inside[0][0], inside[-1][1]) == (start, start + len(text))
+
+
+def test_special_tokens_are_where_xlmr_has_them(tokenizer: Tokenizer) -> None:
+    assert [tokenizer.id_to_token(i) for i in range(4)] == ["<s>", "<pad>", "</s>", "<unk>"]
+    assert tokenizer.token_to_id("<mask>") == tokenizer.get_vocab_size() - 1
+    assert tokenizer.encode("Anna", "Ivan").tokens == ["<s>", "▁Anna", "</s>", "</s>", "▁Ivan", "</s>"]
+
+
+def test_same_seed_same_rows(world: MicroWorld) -> None:
+    again, other = MicroWorld(0), MicroWorld(1)
+    assert again.digest() == world.digest() != other.digest()
+    for name, split in BLOCKS_FLAT:
+        language = world.splits(name)[split][-1]
+        assert again.rows(name, split, language) == world.rows(name, split, language)
+    assert other.rows("mnli", "train", "en") != world.rows("mnli", "train", "en")
+
+
+def test_lexicon_is_complete() -> None:
+    text = LEXICON.read_text(encoding="utf-8")
+    assert unicodedata.is_normalized("NFC", text)
+    for concepts in lexicon().values():
+        for concept in concepts.values():
+            if concept.name not in ("open", "joint"):
+                assert all(form for forms in concept.forms.values() for form in forms), concept.name
+    assert set(lexicon()["verb"]) == set(lexicon()["never"])
+    for verb in lexicon()["verb"].values():
+        assert not verb.link or lexicon()["verb"][verb.link].link == verb.name
+    for cause in lexicon()["cause"].values():
+        assert lexicon()["effect"][cause.link].link == cause.name
+
+
+def test_word_orders_use_every_slot_once() -> None:
+    for language in LANGUAGES:
+        assert all(sorted(order) == sorted(set("SNVOPT")) for order in STATEMENTS[language].values())
+        assert all(
+            len(set(order)) == len(order) for orders in QUESTIONS[language].values() for order in orders
+        )
+
+
+def test_committed_encoder_belongs_to_this_world(tokenizer: Tokenizer) -> None:
+    folder = Path(LEXICON).parent / "encoder"
+    assert sum(path.stat().st_size for path in folder.iterdir()) <= 4 * 2**20
+    assert (folder / "tokenizer.json").read_text(encoding="utf-8") == tokenizer.to_str(pretty=True)
+
+
+def test_pretraining_updates_are_functions_of_seed_and_step(world: MicroWorld, tokenizer: Tokenizer) -> None:
+    import torch
+    from transformers import XLMRobertaForMaskedLM
+
+    from polystilts.training.pretrain import PretrainingObjective, PretrainingSettings, encoder_config
+
+    torch.manual_seed(0)
+    model = XLMRobertaForMaskedLM(encoder_config(tokenizer.get_vocab_size()))
+    settings = PretrainingSettings(documents=2, translations=2, sentence_pairs=2, word_pairs=8)
+    one, two = (PretrainingObjective(world, LANGUAGES, tokenizer, settings, seed=3) for _ in range(2))
+    list(one.update(4))
+    losses = [[float(part(model).detach()) for part in objective.update(5)] for objective in (one, two)]
+    assert losses[0] == losses[1]
+    assert losses[0] != [float(part(model).detach()) for part in one.update(6)]
