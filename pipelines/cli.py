@@ -76,12 +76,11 @@ def _without(model: type[P], given: dict[str, Any], wrong: set[str]) -> P:
     return model(**{name: value for name, value in given.items() if name not in wrong}, **missing)
 
 
-def from_pydantic(detail: Any, prefix: str = "") -> InvalidValue:
+def from_pydantic(detail: Any, prefix: str = "", known: Sequence[str] = ()) -> InvalidValue:
     """One pydantic error as ours: field, what is allowed, what was given, and the nearest known name."""
     path = ".".join(str(part) for part in detail["loc"])
     message = detail["msg"][0].lower() + detail["msg"][1:]
     if detail["type"] == "extra_forbidden":
-        known = detail.get("ctx", {}).get("known", ())
         close = difflib.get_close_matches(path.rsplit(".", 1)[-1], known, n=1)
         message = f"no such setting{f'; did you mean {close[0]!r}?' if close else ''}"
     return InvalidValue(f"{message}; given: {detail['input']!r}", param=f"{prefix}{path}", given=detail["input"])

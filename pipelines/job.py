@@ -97,9 +97,7 @@ class Job:
         base = parameters.base or preset.base
         folder = _folder(base)
         if folder and not folder.is_dir():
-            problems.append(
-                MissingData(f"no folder {folder}", param="--base", given=base)
-            )
+            problems.append(MissingData(f"no folder {folder}", param="--base", given=base))
         if source:
             problems += _missing_rows(source, mixtures, specs)
         output = Path(parameters.output)
@@ -185,7 +183,9 @@ def _missing_rows(
         if "en" not in source.languages(spec, "train"):
             problems.append(
                 MissingData(
-                    f"{source.name} has no English training rows of {spec.name}", param="--source", given=spec.name
+                    f"{source.name} has no English training rows of {spec.name}",
+                    param="--source",
+                    given=spec.name,
                 )
             )
     for spec in targets:

@@ -11,17 +11,31 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import yaml
+from pydantic import Field
 
+from pipelines.cli import ROOT as PROJECT
+from pipelines.cli import Parameters, command
 from polystilts.errors import PolystiltsError
 from polystilts.runtime.bundle import open_bundle
 from polystilts.runtime.folders import digest_of, sha256, write_json
 from polystilts.runtime.models_folder import CURRENT, read_current
 
-PROJECT = Path(__file__).parents[1]
 NAME = "polystilts"
 
 #: Nothing phones home from anything we start.
 NO_TRACKING = {"BENTOML_DO_NOT_TRACK": "True", "DO_NOT_TRACK": "true"}
+
+
+EXAMPLES = """\
+  python -m pipelines.package
+  python -m pipelines.package --models /srv/models --store /srv/bentos"""
+
+
+class Package(Parameters):
+    """Builds a bento of the server and the current bundles, and prints its tag."""
+
+    models: str = Field("outputs/models", description="the models folder, as `deliver` fills it")
+    store: str = Field("", description="bento store (BENTOML_HOME) to build into; '' = the user's")
 
 
 class BuildFailed(PolystiltsError):
@@ -75,9 +89,7 @@ def _stage(models: Path, stage: Path) -> Mapping[str, str]:
     """Copies the code and the current bundles into `stage`; returns what they are, by path."""
     bentofile = PROJECT / "serving/bentofile.yaml"
     content: dict[str, str] = {"serving/bentofile.yaml": sha256(bentofile)}
-    patterns = [
-        p for p in yaml.safe_load(bentofile.read_text("utf-8"))["include"] if not p.startswith("models/")
-    ]
+    patterns = [p for p in yaml.safe_load(bentofile.read_text("utf-8"))["include"] if not p.startswith("models/")]
     for file in sorted({bentofile, *(found for pattern in patterns for found in PROJECT.glob(pattern))}):
         copy = stage / file.relative_to(PROJECT)
         copy.parent.mkdir(parents=True, exist_ok=True)
@@ -95,3 +107,12 @@ def _stage(models: Path, stage: Path) -> Mapping[str, str]:
 def _bentoml(arguments: list[str], environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "bentoml", *arguments]
     return subprocess.run(command, env=environment, capture_output=True, text=True)
+
+
+def run(parameters: Package) -> None:
+    store = PROJECT / parameters.store if parameters.store else None
+    print(build_bento(PROJECT / parameters.models, output=store))
+
+
+if __name__ == "__main__":
+    command(Package, run, examples=EXAMPLES)

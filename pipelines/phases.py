@@ -29,6 +29,8 @@ from polystilts.data.roles import (
     evaluation_rows,
     hash_of,
     missing_languages,
+)
+from polystilts.data.roles import (
     training_rows as english_rows,
 )
 from polystilts.errors import InvalidValue, MissingData
@@ -81,11 +83,15 @@ def base_checkpoint(job: Job) -> Checkpoint:
     name, _, revision = job.base.partition("@")
     try:
         folder = snapshot_download(
-            name, revision=revision or None, allow_patterns=["model.safetensors", "*.json", "sentencepiece.bpe.model"]
+            name,
+            revision=revision or None,
+            allow_patterns=["model.safetensors", "*.json", "sentencepiece.bpe.model"],
         )
     except (HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError, OSError) as error:
         raise MissingData(
-            f"cannot get {name} from the hub, nor find it in the cache: {error}", param="--base", given=job.base
+            f"cannot get {name} from the hub, nor find it in the cache: {error}",
+            param="--base",
+            given=job.base,
         ) from None
     checkpoint = open_checkpoint(Path(folder))
     lineage = {**checkpoint.lineage, "name": name, "revision": Path(folder).name}
@@ -130,7 +136,7 @@ def _train(
     label = name if phase == "intermediate" else f"{name} from {recipe}"
     place = job.output / "checkpoints" / f"{phase}-{name}-{key[:16]}"
     if place.is_dir():
-        job.say(f"  {phase} {label}: done before, found in {_shown(place)}")
+        job.say(f"  {phase} {label}: done before, found in {shown(place)}")
         return open_checkpoint(place)
 
     prepared = [_prepare(job, spec, parent) for spec in tasks]
@@ -185,9 +191,14 @@ def _train(
                 "name": name,
                 "recipe": recipe,
                 "transfer": "encoder",
-                "source": job.source.name,
+                "source": job.source.name.partition(":")[0],  # not the folder: lineage reaches HTTP clients
                 "tasks": [
-                    {"name": p.spec.name, "rows": p.examples, "licence": p.spec.licence, "data": data[p.spec.name]}
+                    {
+                        "name": p.spec.name,
+                        "rows": p.examples,
+                        "licence": p.spec.licence,
+                        "data": data[p.spec.name],
+                    }
                     for p in prepared
                 ],
                 "seed": job.seed,
@@ -203,7 +214,7 @@ def _train(
         )
         if outcome.score is not None:
             mlflow.log_metric("kept_checkpoint_score", outcome.score)
-        _log_checkpoint(checkpoint, f"{phase}-{name}", run)
+        log_checkpoint(checkpoint, f"{phase}-{name}", run)
     shutil.rmtree(state, ignore_errors=True)
     scored = "" if outcome.score is None else f", English checkpoint rows {outcome.score:.1f}"
     job.say(f"  {phase} {label}: {outcome.updates} updates{scored}")
@@ -252,11 +263,15 @@ def _evaluator(job: Job, prepared: Sequence[Trained], pieces: Pieces) -> Callabl
     return evaluate_all
 
 
-def _log_checkpoint(checkpoint: Checkpoint, name: str, run: Any) -> None:
-    from polystilts.tracking.registry import log_checkpoint
+def log_checkpoint(checkpoint: Checkpoint, name: str, run: Any) -> None:
+    """A checkpoint as a LoggedModel of its run."""
+    from polystilts.tracking import registry
 
-    log_checkpoint(
-        checkpoint, run_id=run.info.run_id, experiment_id=run.info.experiment_id, name=name.replace("+", "-and-")
+    registry.log_checkpoint(
+        checkpoint,
+        run_id=run.info.run_id,
+        experiment_id=run.info.experiment_id,
+        name=name.replace("+", "-and-"),
     )
 
 
@@ -307,12 +322,12 @@ def score_cell(job: Job, spec: TaskSpec, checkpoint: Checkpoint, recipe: str) ->
     bank = job.output / "evaluations" / f"{spec.name}-{recipe}-{key[:16]}.parquet"
     served = settings if layer is None else settings_for(spec, layers=[layer], max_length=settings.max_length)
     if bank.is_file():
-        job.say(f"  score {spec.name} from {recipe}: done before, found in {_shown(bank)}")
+        job.say(f"  score {spec.name} from {recipe}: done before, found in {shown(bank)}")
         return Cell(spec, recipe, checkpoint, served, read_bank(bank), bank)
     model = build_model(spec.format, checkpoint.folder, labels=settings.labels)
     predictor = Predictor(
         make_format(Pieces.open(checkpoint.folder), settings),
-        TorchBackend(model.to("cuda" if torch.cuda.is_available() else "cpu"), settings),
+        TorchBackend(_on_device(model), settings),
         max_tokens=job.preset.evaluation.max_tokens,
     )
     parameters = {"task": spec.name, "recipe": recipe, "seed": job.seed, "languages": ",".join(languages)}
@@ -435,11 +450,15 @@ def export_cell(job: Job, cell: Cell) -> Bundle:
     key = digest_of({"weights": cell.checkpoint.weights, "target": cell.spec.name, "settings": cell.settings.to_json()})
     place = job.output / "bundles" / f"{cell.spec.name}-{key[:16]}"
     if place.is_dir():
-        job.say(f"  export {cell.spec.name}: done before, found in {_shown(place)}")
+        job.say(f"  export {cell.spec.name}: done before, found in {shown(place)}")
         return open_bundle(place)
     with job.tracker.run("export", f"export/{cell.spec.name} from {cell.recipe}", key, {"task": cell.spec.name}):
         exported = export_bundle(
-            cell.checkpoint, cell.settings, place, target=cell.spec.name, examples=_parity_examples(job, cell.spec)
+            cell.checkpoint,
+            cell.settings,
+            place,
+            target=cell.spec.name,
+            examples=_parity_examples(job, cell.spec),
         )
         mlflow.log_metrics({"parity": exported.parity, "agreement": exported.agreement})
     job.say(
@@ -487,15 +506,19 @@ def promote_cell(job: Job, cell: Cell, bundle: Bundle) -> Any:
             "Recipe": f"{cell.recipe} (base {_root(lineage)['name']}, seed {job.seed}, rows from {job.source.name})",
             f"{cell.spec.metric} on report rows": ", ".join(f"{k} {v}" for k, v in by_language.items()),
             "Licences of the training data": "; ".join(_licences(lineage)) or "see the base model",
-            **({"Note": "Scores of the micro world mean nothing about real languages."} if job.source.name == "micro" else {}),
+            **(
+                {"Note": "Scores of the micro world mean nothing about real languages."}
+                if job.source.name == "micro"
+                else {}
+            ),
         }
     )
     key = digest_of({"promote": bundle.digest})
-    with job.tracker.run("promote", f"promote/{cell.spec.name}", key, {"task": cell.spec.name, "recipe": cell.recipe}) as run:
+    with job.tracker.run(
+        "promote", f"promote/{cell.spec.name}", key, {"task": cell.spec.name, "recipe": cell.recipe}
+    ) as run:
         checkpoint_id = registry.checkpoint_model_id(cell.checkpoint, run.info.experiment_id)
-        registered = registry.register_bundle(
-            bundle, checkpoint_id=checkpoint_id, tags=tags, description=description
-        )
+        registered = registry.register_bundle(bundle, checkpoint_id=checkpoint_id, tags=tags, description=description)
         before = registry.set_champion(registered)
     replaced = f", replacing version {before}" if before else ""
     job.say(f"  promote {registered.name} version {registered.version} ({cell.recipe}): champion{replaced}")
@@ -513,10 +536,9 @@ def _licences(lineage: Mapping[str, Any]) -> list[str]:
     return found + (_licences(lineage["parent"]) if "parent" in lineage else [])
 
 
-def _shown(path: Path) -> str:
+def shown(path: Path) -> str:
+    """A path as a person reads it: relative to the project where it lies inside."""
     return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
-
-
 
 
 def deliver_champions(job: Job, promoted: Sequence[tuple[Any, Bundle]]) -> None:
@@ -526,7 +548,7 @@ def deliver_champions(job: Job, promoted: Sequence[tuple[Any, Bundle]]) -> None:
     models = job.output / "models"
     for registered, bundle in promoted:
         deliver(bundle, models, name=registered.name, version=registered.version)
-    job.say(f"  {len(promoted)} bundles in {_shown(models)}")
+    job.say(f"  {len(promoted)} bundles in {shown(models)}")
 
 
 def show_server(job: Job) -> None:
@@ -536,7 +558,7 @@ def show_server(job: Job) -> None:
 
     store = job.output / "bentos"
     tag = build_bento(job.output / "models", output=store)
-    job.say(f"  bento {tag} in {_shown(store)}")
+    job.say(f"  bento {tag} in {shown(store)}")
     with start_server(bento=tag, home=store) as server, server.client() as client:
         job.say(f"  serving on {server.url}")
         asked = ask_every_endpoint(client)
@@ -578,3 +600,7 @@ def score_checkpoint(job: Job, spec: TaskSpec, checkpoint: Checkpoint) -> Cell:
             given=lineage["name"],
         )
     return score_cell(job, spec, checkpoint, recipe_of(checkpoint))
+
+
+def _on_device(model: Any) -> Any:
+    return model.to("cuda" if torch.cuda.is_available() else "cpu")

@@ -87,5 +87,18 @@ def load_preset(name: str) -> Preset:
     except yaml.YAMLError as error:
         raise BadRow(str(path), f"not YAML: {error}") from None
     except ValidationError as error:
-        problems: list[PolystiltsError] = [from_pydantic(d, f"{path.name}: ") for d in error.errors()]
+        problems: list[PolystiltsError] = [
+            from_pydantic(d, f"{path.name}: ", known=_known(d["loc"])) for d in error.errors()
+        ]
         raise Problems(problems) from None
+
+
+def _known(place: tuple[int | str, ...]) -> list[str]:
+    """Names that are allowed where a preset's unknown key stands."""
+    sections: dict[str, type[_Settings]] = {
+        "training": TrainingKnobs,
+        "tasks": TaskKnobs,
+        "evaluation": EvaluationKnobs,
+    }
+    section = sections.get(str(place[0]), Preset) if len(place) > 1 else Preset
+    return list(section.model_fields)

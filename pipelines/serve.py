@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,15 +20,30 @@ from types import TracebackType
 from typing import Any
 
 import httpx
+from pydantic import Field
 from rich.table import Table
 
-from pipelines.package import PROJECT, bento_environment
+from pipelines.cli import ROOT as PROJECT
+from pipelines.cli import Parameters, command
+from pipelines.package import bento_environment
 from polystilts.errors import PolystiltsError
 from polystilts.runtime.models_folder import read_current
 from serving.client import Client
 from serving.examples import EXAMPLES
 
 HOST = "127.0.0.1"
+
+USAGE = """\
+  python -m pipelines.serve
+  python -m pipelines.serve --models /srv/models --port 8080"""
+
+
+class Serve(Parameters):
+    """Serves the current bundles on 127.0.0.1 until Ctrl-C; the page at / shows every endpoint."""
+
+    models: str = Field("outputs/models", description="the models folder, as `deliver` fills it")
+    port: int = Field(3000, ge=1, le=65535, description="to listen on")
+
 
 #: Seconds in which requests that are being answered may finish after SIGTERM.
 GRACE = 25
@@ -92,9 +110,7 @@ class Server:
         reason = "it does not answer"
         while time.monotonic() < limit:
             if self._process.poll() is not None:
-                raise ServerFailed(
-                    f"the server ended with status {self._process.returncode}:\n{self._last_lines()}"
-                )
+                raise ServerFailed(f"the server ended with status {self._process.returncode}:\n{self._last_lines()}")
             # BentoML starts such a worker again and again.
             if b"Application startup failed" in self.log.read_bytes():
                 raise ServerFailed(f"the server cannot start:\n{self._last_lines()}")
@@ -130,8 +146,8 @@ def start_server(
         models: the models folder to serve with the code of this checkout (or in place of a bento's own).
         port: 0 = a free one.
         bento: tag of a bento in `home`, as `build_bento` returns it; None = this checkout.
-        home: BENTOML_HOME of the server; None = a new temporary folder, or the user's for a bento.
-        log: file for its output; None = in a temporary folder.
+        home: BENTOML_HOME of the server; None = a temporary folder, or the user's for a bento.
+        log: file for its output; None = in a temporary folder that goes with the `Server`.
         ready_seconds: how long to wait for readiness.
 
     Raises:
@@ -158,6 +174,7 @@ def start_server(
             start_new_session=True,  # Ctrl-C reaches us, and we stop it in order
         )
     server = Server(process, f"http://{HOST}:{port}", log)
+    weakref.finalize(server, shutil.rmtree, scratch, ignore_errors=True)
     try:
         server.wait_ready(ready_seconds)
     except BaseException:
@@ -193,9 +210,7 @@ def ask_every_endpoint(client: Client, examples: Examples = EXAMPLES) -> list[As
 
 def answers_table(asked: Sequence[Asked]) -> Table:
     """The answers, one row a request."""
-    table = Table(
-        title="One request in different languages to every endpoint that has a model", show_lines=True
-    )
+    table = Table(title="One request in different languages to every endpoint that has a model", show_lines=True)
     for heading, style in (
         ("endpoint", "bold"),
         ("", "cyan"),
@@ -221,14 +236,9 @@ def summary(asked: Asked) -> str:
         case "pos":
             return " ".join(f"{token['text']}/{token['tag']}" for token in result["tokens"])
         case "ner":
-            return (
-                ", ".join(f"{found['text']} ({found['type']})" for found in result["entities"])
-                or "no entities"
-            )
+            return ", ".join(f"{found['text']} ({found['type']})" for found in result["entities"]) or "no entities"
         case "qa":
-            return (
-                f"{result['answer']} [{result['start']}:{result['end']}]" if result["answer"] else "no answer"
-            )
+            return f"{result['answer']} [{result['start']}:{result['end']}]" if result["answer"] else "no answer"
         case "choice":
             return f"{result['text']} ({result['probabilities'][result['label']]:.2f})"
         case "embed":
@@ -237,9 +247,7 @@ def summary(asked: Asked) -> str:
         case "align":
             source, target = asked.item["source"], asked.item["target"]
             pairs = result["pairs"]
-            return "\n".join(
-                f"{source[p['source']]} = {target[p['target']]} ({p['score']:.2f})" for p in pairs
-            )
+            return "\n".join(f"{source[p['source']]} = {target[p['target']]} ({p['score']:.2f})" for p in pairs)
         case _:
             return _short(result)
 
@@ -253,3 +261,16 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])
+
+
+def run(parameters: Serve) -> None:
+    models = PROJECT / parameters.models
+    read_current(models)
+    with start_server(models, parameters.port) as server:
+        print(f"serving {', '.join(read_current(models))} on {server.url}; Ctrl-C stops")
+        with contextlib.suppress(KeyboardInterrupt):
+            server.wait()
+
+
+if __name__ == "__main__":
+    command(Serve, run, examples=USAGE)

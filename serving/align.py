@@ -15,14 +15,12 @@ def unit(vectors: np.ndarray) -> np.ndarray:
     return scaled
 
 
-def mine(
-    source: np.ndarray, target: np.ndarray, neighbours: int = NEIGHBOURS
-) -> list[tuple[int, int, float]]:
+def mine(source: np.ndarray, target: np.ndarray, neighbours: int = NEIGHBOURS) -> list[tuple[int, int, float]]:
     """Pairs (source row, target row, score), best first, each row at most once.
 
     The score is the ratio margin: the cosine of a pair over the mean cosine of both to their nearest
-    neighbours on the other side. Candidates are the best partner of every row in both directions, taken greedily.
-    Source: Artetxe and Schwenk, 2019, "Margin-based Parallel Corpus Mining" (retrieval 'max').
+    neighbours on the other side. Candidates are the best partner of every row in both directions, taken
+    greedily. Source: Artetxe and Schwenk, 2019, "Margin-based Parallel Corpus Mining" (retrieval 'max').
 
     Args:
         source, target: float [n, hidden] and [m, hidden], rows of any length but zero.

@@ -133,9 +133,7 @@ def _answer(
             continue
         own = [next(predictions) for _ in work.examples]
         refused = [one.error for one in own if isinstance(one, Rejected)]
-        results.append(
-            refused[0] if refused else work.finish([o for o in own if not isinstance(o, Rejected)])
-        )
+        results.append(refused[0] if refused else work.finish([o for o in own if not isinstance(o, Rejected)]))
     return results
 
 

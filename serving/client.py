@@ -29,9 +29,7 @@ class AnswerError(PolystiltsError):
     """
 
     def __init__(self, status: int, error: Mapping[str, Any], retry_after: float | None = None) -> None:
-        super().__init__(
-            error["message"], param=error.get("param"), limit=error.get("limit"), given=error.get("given")
-        )
+        super().__init__(error["message"], param=error.get("param"), limit=error.get("limit"), given=error.get("given"))
         self.status = status
         self.code = error["code"]
         self.request_id = error.get("request_id")
@@ -124,9 +122,7 @@ class Client:
     def embed(self, text: str, *, model: str | None = None) -> dict[str, Any]:
         return self.ask("embed", {"text": text}, model=model)
 
-    def align(
-        self, source: Sequence[str], target: Sequence[str], *, model: str | None = None
-    ) -> dict[str, Any]:
+    def align(self, source: Sequence[str], target: Sequence[str], *, model: str | None = None) -> dict[str, Any]:
         return self.ask("align", {"source": list(source), "target": list(target)}, model=model)
 
     def models(self) -> list[dict[str, Any]]:

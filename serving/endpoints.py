@@ -78,9 +78,7 @@ def _paraphrase(item: schemas.ParaphraseItem, settings: FormatSettings) -> Work:
     def finish(predictions: Sequence[Prediction]) -> schemas.ParaphraseResult:
         answer = cast(PairPrediction, predictions[0])
         same = answer.label == settings.labels[-1]
-        return schemas.ParaphraseResult(
-            label=answer.label, probabilities=answer.probabilities, paraphrase=same
-        )
+        return schemas.ParaphraseResult(label=answer.label, probabilities=answer.probabilities, paraphrase=same)
 
     return Work([PairExample("", UNKNOWN, item.sentence1, item.sentence2)], finish)
 
@@ -304,12 +302,8 @@ def check_limits(endpoint: Endpoint, item: BaseModel, settings: Settings) -> Non
             raise _too_large(field, "sentences", settings.align_sentences, len(value))
         for index, text in enumerate(value if many else [value]):
             if isinstance(text, str) and len(text) > settings.characters:
-                raise _too_large(
-                    f"{field}.{index}" if many else field, "characters", settings.characters, len(text)
-                )
+                raise _too_large(f"{field}.{index}" if many else field, "characters", settings.characters, len(text))
 
 
 def _too_large(param: str, unit_: str, limit: int, given: int) -> TooLarge:
-    return TooLarge(
-        f"{param} has {given} {unit_}; the limit is {limit}", param=param, limit=limit, given=given
-    )
+    return TooLarge(f"{param} has {given} {unit_}; the limit is {limit}", param=param, limit=limit, given=given)

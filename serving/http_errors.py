@@ -123,9 +123,7 @@ class Boundary:
             logger.exception("request %s failed", request.state.request_id)
             if started:
                 raise
-            response = answer_error(
-                request, PolystiltsError("the server failed; it is not your request's fault")
-            )
+            response = answer_error(request, PolystiltsError("the server failed; it is not your request's fault"))
             await response(scope, receive, send_with_id)
 
 
@@ -226,6 +224,4 @@ def _plain(value: Any) -> Any:
 
 
 def _body_too_large(limit: int, given: int) -> TooLarge:
-    return TooLarge(
-        f"the body has {given} bytes or more; the limit is {limit}", param="body", limit=limit, given=given
-    )
+    return TooLarge(f"the body has {given} bytes or more; the limit is {limit}", param="body", limit=limit, given=given)

@@ -24,7 +24,7 @@ pre { overflow-x: auto; padding: .7rem 1rem; border: 1px solid #8886; border-rad
 .none { opacity: .6 }
 </style>
 <h1>Polystilts</h1>
-<p>Multilingual inference over HTTP: one request, any of a hundred languages.
+<p>Multilingual inference over HTTP.
 <a href="v1/models">Models</a> · <a href="openapi.json">OpenAPI</a> · <a href="readyz">Readiness</a></p>
 <p>Several items at once: <code>{"items": [&hellip;]}</code>. Offsets are code points.</p>
 """

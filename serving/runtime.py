@@ -112,9 +112,7 @@ def _load(delivered: Delivered, models: Path, shared: dict[str, Pieces], threads
     key = bundle.files["tokenizer.json"]
     if key not in shared:
         shared[key] = Pieces.open(bundle.folder)
-    predictor = Predictor(
-        make_format(shared[key], bundle.settings), OrtBackend(bundle.folder, threads=threads)
-    )
+    predictor = Predictor(make_format(shared[key], bundle.settings), OrtBackend(bundle.folder, threads=threads))
     difference = run_self_test(bundle, predictor)
     created = int((bundle.folder / MANIFEST).stat().st_mtime)
     return Served(delivered, bundle, predictor, difference, created)

@@ -69,9 +69,7 @@ class Selected(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    model: str | None = Field(
-        default=None, description="Target of the model that shall answer; see GET /v1/models."
-    )
+    model: str | None = Field(default=None, description="Target of the model that shall answer; see GET /v1/models.")
 
 
 I = TypeVar("I", bound=BaseModel)  # noqa: E741 - the item

@@ -44,7 +44,7 @@ class Polystilts:
         self.runtime = Runtime.open(settings.models, threads=settings.threads)
         app.state.runtime = self.runtime
 
-    @bentoml.on_shutdown  # type: ignore[untyped-decorator]
+    @bentoml.on_shutdown
     def close(self) -> None:
         self.runtime.close()
 

@@ -79,9 +79,7 @@ def imports(path: Path, module: str) -> Iterator[str]:
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             package = module if path.name == "__init__.py" else module.rpartition(".")[0]
-            base = (
-                ".".join(package.split(".")[: len(package.split(".")) + 1 - node.level]) if node.level else ""
-            )
+            base = ".".join(package.split(".")[: len(package.split(".")) + 1 - node.level]) if node.level else ""
             source = ".".join(part for part in (base, node.module) if part)
             # `from polystilts.data import micro` imports polystilts.data.micro.
             for alias in node.names:
@@ -156,11 +154,7 @@ def run_without(forbidden: tuple[str, ...], *names: str) -> str:
 
 
 def test_the_server_lives_without_torch_and_mlflow() -> None:
-    own = [
-        name
-        for name, _ in modules()
-        if name.startswith(("serving", "polystilts.runtime", "polystilts.formats"))
-    ]
+    own = [name for name, _ in modules() if name.startswith(("serving", "polystilts.runtime", "polystilts.formats"))]
     names = [name for name in own if name != "serving.openapi"]
     assert run_without(FORBIDDEN, *names, "serving.openapi", "pipelines.serve", "pipelines.package") == "[]"
 

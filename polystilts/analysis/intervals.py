@@ -123,10 +123,7 @@ def resample(
     first = cells[0]
     aligned = [first, *(_aligned(cell, first) for cell in cells[1:])]
     width = len(metric.columns)
-    stacked = {
-        language: np.concatenate([cell[language].statistics for cell in aligned], axis=1)
-        for language in first
-    }
+    stacked = {language: np.concatenate([cell[language].statistics for cell in aligned], axis=1) for language in first}
     rng = np.random.default_rng(seed)
     if joint:
         sums = _draw(_joint_sums(first, stacked), resamples, rng)

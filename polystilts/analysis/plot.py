@@ -56,9 +56,7 @@ def write_plot(summary: Summary, path: Path) -> Path:
     axes.set_ylim(len(summary.targets) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)
     axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.set_xlabel(
-        "difference to the baseline in the zero-shot mean, points (95 % interval over rows, one seed)"
-    )
+    axes.set_xlabel("difference to the baseline in the zero-shot mean, points (95 % interval over rows, one seed)")
     handles = [
         Line2D([], [], color=COLOURS[i % len(COLOURS)], marker=MARKERS[i % len(MARKERS)], label=recipe)
         for i, recipe in enumerate(recipes)

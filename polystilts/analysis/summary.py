@@ -99,11 +99,7 @@ class Summary:
     @property
     def banner(self) -> str:
         """What must stand above every picture of these numbers; '' for real data."""
-        return (
-            "The scores of the micro world mean nothing about real languages."
-            if self.source == "micro"
-            else ""
-        )
+        return "The scores of the micro world mean nothing about real languages." if self.source == "micro" else ""
 
     @property
     def provenance(self) -> str:
@@ -170,11 +166,7 @@ def summarise(
     targets = tuple(
         _target_result(
             get_task(name, param="target"),
-            {
-                recipe: _report(cells[name, recipe], name, recipe)
-                for recipe in recipes
-                if (name, recipe) in cells
-            },
+            {recipe: _report(cells[name, recipe], name, recipe) for recipe in recipes if (name, recipe) in cells},
             [row for row in trivial.get(name, ()) if row.role == "report"],
             resamples=resamples,
             seed=seed,
@@ -219,9 +211,7 @@ def _target_result(
         zero_shot=zero_shot,
         rows={language: drawn.rows[drawn.languages.index(language)] for language in languages},
         trivial=trivial,
-        trivial_by_language={
-            language: by_language[language] for language in languages if language in by_language
-        },
+        trivial_by_language={language: by_language[language] for language in languages if language in by_language},
         smallest=_smallest(drawn, languages, base),
         cells={
             name: _cell(drawn, index, base, languages, zero_shot, trivial, _contains_training_set(spec, name))
@@ -259,9 +249,7 @@ def _smallest(drawn: Resampled, languages: Sequence[str], base: int | None) -> d
     if base is None or not others:
         return {}
     return {
-        language: max(
-            smallest_difference(drawn.difference(index, base, [language]).standard_error) for index in others
-        )
+        language: max(smallest_difference(drawn.difference(index, base, [language]).standard_error) for index in others)
         for language in languages
     }
 

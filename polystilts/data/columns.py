@@ -193,9 +193,7 @@ def _answer(cells: _Cells, context: str, text: Any, start: Any) -> Answer:
 
 def _sentence(cells: _Cells, spec: TaskSpec, id: str, language: str, names: tuple[str, ...]) -> Row:
     # The hub's Tatoeba keeps the newline of the file it was read from.
-    return SentencePair(
-        id, language, cells.text("sentence").strip("\r\n"), cells.text("english").strip("\r\n")
-    )
+    return SentencePair(id, language, cells.text("sentence").strip("\r\n"), cells.text("english").strip("\r\n"))
 
 
 _MAKERS: Mapping[str, Callable[[_Cells, TaskSpec, str, str, tuple[str, ...]], Row | None]] = {

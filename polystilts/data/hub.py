@@ -78,9 +78,7 @@ class HubSource:
             return ()
         there = [language for language in spec.languages if language not in hub.absent.get(split, ())]
         if self.root is not None:
-            there = [
-                language for language in there if _find(self.root / hub.id, _patterns(hub, split, language))
-            ]
+            there = [language for language in there if _find(self.root / hub.id, _patterns(hub, split, language))]
         return tuple(there)
 
     def rows(self, spec: TaskSpec, split: str, language: str) -> list[Row]:
@@ -225,7 +223,5 @@ def _check(features: Features, spec: TaskSpec, where: str) -> tuple[str, ...] | 
     names = getattr(getattr(feature, "feature", feature), "names", None)
     expected = set(spec.labels) or {"choice1", "choice2"}
     if names is not None and set(names) != expected:
-        raise BadRow(
-            where, f"expected the labels {', '.join(sorted(expected))} in {column}; found {', '.join(names)}"
-        )
+        raise BadRow(where, f"expected the labels {', '.join(sorted(expected))} in {column}; found {', '.join(names)}")
     return tuple(names) if names is not None and spec.labels else None

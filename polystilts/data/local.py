@@ -64,15 +64,11 @@ class LocalSource:
             raise MissingData(f"{spec.name} has no local files for split {split!r}", given=split)
         for path in paths:
             if not path.is_file():
-                raise MissingData(
-                    f"no file {path.absolute()} ({spec.name} {split} in {language!r})", given=language
-                )
+                raise MissingData(f"no file {path.absolute()} ({spec.name} {split} in {language!r})", given=language)
         return paths
 
     def _paths(self, spec: TaskSpec, split: str, language: str) -> list[Path]:
         if spec.local is None or split not in spec.local.splits:
             return []
-        path = self.folder / spec.local.splits[split].replace(
-            "{language}", spell(language, spec.local.spelling)
-        )
+        path = self.folder / spec.local.splits[split].replace("{language}", spell(language, spec.local.spelling))
         return [path, english_side(path)] if spec.local.reader == "bitext" else [path]

@@ -61,6 +61,4 @@ class MicroSource:
 
     def _check(self, spec: TaskSpec, split: str, language: str) -> None:
         if language not in self.languages(spec, split):
-            raise MissingData(
-                f"the micro world has no {spec.name} {split} rows in {language!r}", given=spec.name
-            )
+            raise MissingData(f"the micro world has no {spec.name} {split} rows in {language!r}", given=spec.name)

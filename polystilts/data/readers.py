@@ -67,9 +67,7 @@ def read_pairs(path: Path, spec: TaskSpec, language: str, unlabelled: bool) -> I
         if record is None:
             return
         if records.line_num - last > 1:
-            raise BadRow(
-                place, f"a quoted text runs on to line {records.line_num}; quotes inside must be doubled"
-            )
+            raise BadRow(place, f"a quoted text runs on to line {records.line_num}; quotes inside must be doubled")
         if last == 0 and unlabelled and len(record) == 2:
             columns = columns[:2]
         if len(record) != len(columns):
@@ -181,9 +179,7 @@ def read_bitext(path: Path, spec: TaskSpec, language: str, unlabelled: bool) -> 
     sentences, english = list(_lines(path)), list(_lines(other))
     if len(sentences) != len(english):
         place = f"{path if len(sentences) > len(english) else other}:{min(len(sentences), len(english)) + 1}"
-        raise BadRow(
-            place, f"{path.name} has {len(sentences)} lines and {other.name} {len(english)}: not aligned"
-        )
+        raise BadRow(place, f"{path.name} has {len(sentences)} lines and {other.name} {len(english)}: not aligned")
     for (number, sentence), (_, translation) in zip(sentences, english, strict=True):
         for file, text in ((path, sentence), (other, translation)):
             if not text.strip():

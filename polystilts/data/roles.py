@@ -123,9 +123,7 @@ def checkpoint_rows(source: Source, spec: TaskSpec) -> list[Row]:
         outside = [row for row in rows if _identity(row) not in everything]
         rows = outside or [row for row in rows if _identity(row) not in reported]
     if not rows:
-        raise MissingData(
-            f"{source.name} has no {task.name} rows that may choose a checkpoint", given=task.name
-        )
+        raise MissingData(f"{source.name} has no {task.name} rows that may choose a checkpoint", given=task.name)
     return rows
 
 
@@ -172,9 +170,7 @@ def _limited(rows: list[tuple[Role, Row]], limit: int) -> list[tuple[Role, Row]]
         raise InvalidValue("must be at least 1", param="limit", limit=1, given=limit)
     kept: set[tuple[Role, str]] = set()
     for role in ("choice", "report"):
-        ids = sorted(
-            (row.id for found, row in rows if found == role), key=lambda id: (hash_of(id, "limit"), id)
-        )
+        ids = sorted((row.id for found, row in rows if found == role), key=lambda id: (hash_of(id, "limit"), id))
         kept.update((role, id) for id in ids[:limit])
     return [(role, row) for role, row in rows if (role, row.id) in kept]
 
@@ -190,9 +186,7 @@ def _english(source: Source, task: TaskSpec, split: str) -> list[Row]:
         raise MissingData(f"{source.name} has no English {split} rows for {task.name}", given=task.name)
     rows = [row for row in source.rows(task, split, ENGLISH) if has_gold(row)]
     if not rows:
-        raise MissingData(
-            f"{source.name}: the English {split} rows of {task.name} have no labels", given=task.name
-        )
+        raise MissingData(f"{source.name}: the English {split} rows of {task.name} have no labels", given=task.name)
     return rows
 
 

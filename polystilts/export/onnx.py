@@ -133,14 +133,16 @@ def compare(first: Predictor, second: Predictor, rows: Sequence[Features]) -> tu
     """Largest absolute difference of two predictors over rows, and the share of rows with the same best index."""
     worst, agreeing = 0.0, 0
     for a, b in zip(first.run(rows), second.run(rows), strict=True):
-        worst = max([worst, *(float(np.abs(a[name] - b[name]).max()) for name in a)])
+        # Unlike the built-in max, numpy's keeps a NaN.
+        worst = float(np.max([worst, *(np.abs(a[name] - b[name]).max() for name in a)]))
         agreeing += all(np.array_equal(a[name].argmax(axis=-1), b[name].argmax(axis=-1)) for name in a)
     return worst, agreeing / max(1, len(rows))
 
 
 def _drop_layers(model: PreTrainedModel, layer: int) -> None:
     """Layers above the pooled one compute nothing that is served."""
-    model.encoder.layer = model.encoder.layer[:layer]
+    encoder: Any = model.encoder
+    encoder.layer = encoder.layer[:layer]
 
 
 def _write_graph(module: nn.Module, format_: str, rows: Sequence[Features], pad: int, folder: Path) -> None:

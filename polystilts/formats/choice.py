@@ -9,7 +9,14 @@ import numpy as np
 from polystilts.errors import InvalidValue
 from polystilts.formats.pair import softmax
 from polystilts.formats.tokenizer import PAIR_EXTRA, Pieces
-from polystilts.formats.values import ChoiceExample, ChoicePrediction, Features, FormatSettings, Outputs, Rejected
+from polystilts.formats.values import (
+    ChoiceExample,
+    ChoicePrediction,
+    Features,
+    FormatSettings,
+    Outputs,
+    Rejected,
+)
 
 
 class ChoiceFormat:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -64,9 +65,7 @@ class SpanFormat:
             windows.append(Features(self.pieces.pair(question, context[start:end]), offsets=row, best=best))
         return windows
 
-    def decode(
-        self, example: SpanExample, features: Sequence[Features], outputs: Sequence[Outputs]
-    ) -> SpanPrediction:
+    def decode(self, example: SpanExample, features: Sequence[Features], outputs: Sequence[Outputs]) -> SpanPrediction:
         best, null = (-np.inf, 0, 0), np.inf
         for feature, output in zip(features, outputs, strict=True):
             start, end = output["start"].astype(np.float64), output["end"].astype(np.float64)
@@ -75,7 +74,6 @@ class SpanFormat:
         score, first, last = best
         if not np.isfinite(score):
             return SpanPrediction("", 0, 0, float(null), float(null))
-        last = _whole_character(example.context, last)
         return SpanPrediction(example.context[first:last], first, last, float(score), float(null))
 
     def _best(self, feature: Features, start: np.ndarray, end: np.ndarray) -> tuple[float, int, int]:
@@ -114,13 +112,19 @@ class SpanFormat:
 
 
 def _trimmed(text: str, offsets: Sequence[tuple[int, int]]) -> np.ndarray:
-    """int32 [n, 2] code-point ranges without the white space that Metaspace counts to the following piece."""
+    """int32 [n, 2] code-point ranges of what pieces show.
+
+    White space that Metaspace counts to the following piece is left out. NFKC composes characters (marks, Korean
+    letters, vowel signs) and keeps the offset of the first alone; the others are counted to their piece again.
+    """
     trimmed = []
-    for start, end in offsets:
+    for (start, end), (following, _) in pairwise([*offsets, (len(text), len(text))]):
         while start < end and text[start].isspace():
             start += 1
         while end > start and text[end - 1].isspace():
             end -= 1
+        while start < end < following and not text[end].isspace() and unicodedata.category(text[end])[0] != "C":
+            end += 1
         trimmed.append((start, end))
     return np.array(trimmed, dtype=np.int32).reshape(-1, 2)
 
@@ -144,13 +148,6 @@ def _top(scores: np.ndarray, count: int) -> np.ndarray:
     return order[np.isfinite(scores[order])]
 
 
-def _whole_character(text: str, end: int) -> int:
-    """`end` moved behind combining marks: NFKC composes them, and the offset of the last one is then lost."""
-    while 0 < end < len(text) and unicodedata.combining(text[end]):
-        end += 1
-    return end
-
-
 def _first_visible(text: str, start: int) -> int:
     while start < len(text) and text[start].isspace():
         start += 1
@@ -158,7 +155,7 @@ def _first_visible(text: str, start: int) -> int:
 
 
 def _last_visible(text: str, end: int) -> int:
-    while end > 0 and (text[end - 1].isspace() or unicodedata.combining(text[end - 1])):
+    while end > 0 and text[end - 1].isspace():
         end -= 1
     return end
 

@@ -35,15 +35,14 @@ class TaggingFormat:
 
     def encode(self, examples: Sequence[TaggingExample]) -> list[list[Features] | Rejected]:
         rows: list[list[Features] | Rejected] = []
-        for example, encoding in zip(
-            examples, self.pieces.encode_words([e.tokens for e in examples]), strict=True
-        ):
+        for example, encoding in zip(examples, self.pieces.encode_words([e.tokens for e in examples]), strict=True):
             if not example.tokens:
                 rows.append(Rejected(InvalidValue("tokens is empty", param="tokens", limit=1, given=0)))
                 continue
             words: list[list[int]] = [[] for _ in example.tokens]
             for piece, word in zip(encoding.ids, encoding.word_ids, strict=True):
-                words[word].append(piece)
+                if word is not None:
+                    words[word].append(piece)
             rows.append(self._rows([word or [self.pieces.unk] for word in words]))
         return rows
 

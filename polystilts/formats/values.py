@@ -199,4 +199,5 @@ class FormatSettings:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> FormatSettings:
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in value.items()})
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in value.items()}
+        return cls(**values)

@@ -67,9 +67,7 @@ def _unicode_punctuation() -> dict[int, None]:
     return dict.fromkeys([*marks, *map(ord, string.punctuation)])
 
 
-def exact_and_f1(
-    answers: Sequence[str], prediction: str, language: str, normalise: Normaliser
-) -> tuple[float, float]:
+def exact_and_f1(answers: Sequence[str], prediction: str, language: str, normalise: Normaliser) -> tuple[float, float]:
     """Exact match and bag-of-words F1, 0 to 1, each the best over the gold answers (SQuAD's rule).
 
     No gold answers: the question is unanswerable, and both are 1 for an empty prediction and 0 otherwise
@@ -105,9 +103,7 @@ class AnswerMatch(Metric):
     columns: tuple[str, ...] = ("exact_match", "f1", "rows")
     normalise: Normaliser = squad_normalise
 
-    def statistics(
-        self, golds: Sequence[Sequence[str]], predictions: Sequence[str | None], language: str
-    ) -> Floats:
+    def statistics(self, golds: Sequence[Sequence[str]], predictions: Sequence[str | None], language: str) -> Floats:
         check_same_length(golds, predictions)
         scores = np.ones((len(golds), 3))
         for row, (answers, prediction) in enumerate(zip(golds, predictions, strict=True)):

@@ -109,8 +109,6 @@ def read_bank(path: str | Path) -> list[BankRow]:
     except pa.ArrowInvalid as error:
         raise BadRow(source.name, f"not a Parquet file ({error})") from error
     if not table.schema.equals(SCHEMA):
-        raise BadRow(
-            source.name, f"columns {table.schema.names}; expected {SCHEMA.names} of the types documented"
-        )
+        raise BadRow(source.name, f"columns {table.schema.names}; expected {SCHEMA.names} of the types documented")
     columns = (table.column(name).to_pylist() for name in SCHEMA.names)
     return [BankRow(*values) for values in zip(*columns, strict=True)]

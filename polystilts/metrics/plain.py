@@ -71,6 +71,4 @@ def plain_prediction(prediction: Prediction | Rejected) -> Any:
             return list(prediction.tags)
         case SpanPrediction():
             return prediction.text
-    raise InvalidValue(
-        "an embedding is no answer by itself; give the id that retrieval found", param="prediction"
-    )
+    raise InvalidValue("an embedding is no answer by itself; give the id that retrieval found", param="prediction")

@@ -40,9 +40,7 @@ class SpanF1(Metric):
         counts = self.statistics(golds, predictions, language)
         return 2.0 * ratio(counts[:, 0], counts[:, 1] + counts[:, 2], empty=0.5)
 
-    def details(
-        self, golds: Sequence[Tags], predictions: Sequence[Tags | None], language: str
-    ) -> dict[str, float]:
+    def details(self, golds: Sequence[Tags], predictions: Sequence[Tags | None], language: str) -> dict[str, float]:
         """The main F1, ``precision`` and ``recall`` over chunks, and ``token_accuracy``."""
         matched = _matched(golds, predictions)
         right, predicted, gold = self.statistics(golds, predictions, language).sum(axis=0)
@@ -71,9 +69,7 @@ class PosF1(SpanF1):
     name: str = "pos_f1"
     title: str = "POS F1"
 
-    def details(
-        self, golds: Sequence[Tags], predictions: Sequence[Tags | None], language: str
-    ) -> dict[str, float]:
+    def details(self, golds: Sequence[Tags], predictions: Sequence[Tags | None], language: str) -> dict[str, float]:
         matched = _matched(golds, predictions)
         whole = chunk_counts(golds, matched, old_type).sum(axis=0)
         gold, predicted = _flat(golds), _flat(matched)
@@ -135,12 +131,8 @@ def _chunk_ends(
     def among(letters: NDArray[np.str_], which: str) -> NDArray[np.bool_]:
         return np.isin(letters, list(which))
 
-    ended = (
-        among(before, "ES") | (among(before, "BI") & among(letter, "BSO")) | (~among(before, "O.") & changed)
-    )
-    begun = (
-        among(letter, "BS") | (among(before, "ESO") & among(letter, "EI")) | (~among(letter, "O.") & changed)
-    )
+    ended = among(before, "ES") | (among(before, "BI") & among(letter, "BSO")) | (~among(before, "O.") & changed)
+    begun = among(letter, "BS") | (among(before, "ESO") & among(letter, "EI")) | (~among(letter, "O.") & changed)
     latest = np.maximum.accumulate(np.where(begun, np.arange(len(flat)), 0))
     return np.where(np.append(ended[1:], False), latest, -1), kind
 

@@ -107,9 +107,7 @@ class ConstantSpan:
     def answer(self, row: SpanExample) -> str:
         """The text at that place, shifted into the context where the context is too short."""
         spaced = row.language not in UNSPACED
-        return (" " if spaced else "").join(
-            self._cut(re.findall(r"\S+" if spaced else r"\S{1,2}", row.context))
-        )
+        return (" " if spaced else "").join(self._cut(re.findall(r"\S+" if spaced else r"\S{1,2}", row.context)))
 
     def _cut(self, words: list[str]) -> list[str]:
         start = self.start if self.start >= 0 else len(words) + self.start

@@ -8,24 +8,122 @@ from polystilts.errors import UnknownName
 from polystilts.tasks.spec import HubFiles, LocalFiles, TaskSpec
 
 NLI_LABELS = ("entailment", "neutral", "contradiction")
-POS_TAGS = tuple("ADJ ADP ADV AUX CCONJ DET INTJ NOUN NUM PART PRON PROPN PUNCT SCONJ SYM VERB X".split())
+POS_TAGS = tuple(
+    [
+        "ADJ",
+        "ADP",
+        "ADV",
+        "AUX",
+        "CCONJ",
+        "DET",
+        "INTJ",
+        "NOUN",
+        "NUM",
+        "PART",
+        "PRON",
+        "PROPN",
+        "PUNCT",
+        "SCONJ",
+        "SYM",
+        "VERB",
+        "X",
+    ]
+)
 NER_TAGS = ("O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC")
 
 #: XTREME-R's wording of COPA's question, English in every language (scripts/train_xcopa.sh).
 COPA_QUESTIONS = MappingProxyType({"cause": "What was the cause?", "effect": "What was the effect?"})
 
 _XTREME_33 = tuple(
-    "af ar bg de el en es et eu fa fi fr he hi hu id it ja kk ko mr nl pt ru ta te th tl tr ur vi yo"
-    " zh".split()
+    [
+        "af",
+        "ar",
+        "bg",
+        "de",
+        "el",
+        "en",
+        "es",
+        "et",
+        "eu",
+        "fa",
+        "fi",
+        "fr",
+        "he",
+        "hi",
+        "hu",
+        "id",
+        "it",
+        "ja",
+        "kk",
+        "ko",
+        "mr",
+        "nl",
+        "pt",
+        "ru",
+        "ta",
+        "te",
+        "th",
+        "tl",
+        "tr",
+        "ur",
+        "vi",
+        "yo",
+        "zh",
+    ]
 )
 #: XTREME-R's additions, which the hub's copy of XTREME does not have.
 _POS_ADDED = ("lt", "pl", "ro", "uk", "wo")
 _TATOEBA_ADDED = ("az", "lt", "pl", "ro", "uk")
 _POS = tuple(sorted({*_XTREME_33, *_POS_ADDED}))
-_NER = tuple(sorted({*_XTREME_33, *"bn jv ka ml ms my sw".split(), *"qu pl uk az lt pa gu ro".split()}))
+_NER = tuple(
+    sorted(
+        {*_XTREME_33, *["bn", "jv", "ka", "ml", "ms", "my", "sw"], *["qu", "pl", "uk", "az", "lt", "pa", "gu", "ro"]}
+    )
+)
 _TATOEBA = tuple(
-    "af ar az bg bn de el es et eu fa fi fr he hi hu id it ja jv ka kk ko lt ml mr nl pl pt ro ru sw ta te th"
-    " tl tr uk ur vi zh".split()
+    [
+        "af",
+        "ar",
+        "az",
+        "bg",
+        "bn",
+        "de",
+        "el",
+        "es",
+        "et",
+        "eu",
+        "fa",
+        "fi",
+        "fr",
+        "he",
+        "hi",
+        "hu",
+        "id",
+        "it",
+        "ja",
+        "jv",
+        "ka",
+        "kk",
+        "ko",
+        "lt",
+        "ml",
+        "mr",
+        "nl",
+        "pl",
+        "pt",
+        "ro",
+        "ru",
+        "sw",
+        "ta",
+        "te",
+        "th",
+        "tl",
+        "tr",
+        "uk",
+        "ur",
+        "vi",
+        "zh",
+    ]
 )
 
 
@@ -93,7 +191,7 @@ _SPECS = (
         title="XNLI",
         format="pair",
         metric="accuracy",
-        languages=tuple("ar bg de el en es fr hi ru sw th tr ur vi zh".split()),
+        languages=tuple(["ar", "bg", "de", "el", "en", "es", "fr", "hi", "ru", "sw", "th", "tr", "ur", "vi", "zh"]),
         labels=NLI_LABELS,
         train_task="mnli",
         parallel=True,
@@ -109,7 +207,7 @@ _SPECS = (
         title="PAWS-X",
         format="pair",
         metric="accuracy",
-        languages=tuple("de en es fr ja ko zh".split()),
+        languages=tuple(["de", "en", "es", "fr", "ja", "ko", "zh"]),
         labels=("0", "1"),
         train_task="pawsx",
         skill="semantic",
@@ -135,7 +233,7 @@ _SPECS = (
         title="XCOPA",
         format="choice",
         metric="accuracy",
-        languages=tuple("en et ht id it qu sw ta th tr vi zh".split()),
+        languages=tuple(["en", "et", "ht", "id", "it", "qu", "sw", "ta", "th", "tr", "vi", "zh"]),
         train_task="copa",
         selection="last",
         parallel=True,
@@ -146,9 +244,7 @@ _SPECS = (
             splits=_splits(validation="validation", test="test"),
             absent=_absent(validation=("en",), test=("en",)),
         ),
-        local=LocalFiles(
-            "copa", _splits(validation="xcopa/val-{language}.jsonl", test="xcopa/test-{language}.jsonl")
-        ),
+        local=LocalFiles("copa", _splits(validation="xcopa/val-{language}.jsonl", test="xcopa/test-{language}.jsonl")),
         licence="CC BY 4.0",
         average_excludes=("en",),
         drawn_from="copa",
@@ -214,7 +310,7 @@ _SPECS = (
         title="XQuAD",
         format="span",
         metric="qa",
-        languages=tuple("ar de el en es hi ro ru th tr vi zh".split()),
+        languages=tuple(["ar", "de", "el", "en", "es", "hi", "ro", "ru", "th", "tr", "vi", "zh"]),
         train_task="squad_v1",
         unit="paragraph",
         parallel=True,
@@ -230,7 +326,7 @@ _SPECS = (
         title="MLQA",
         format="span",
         metric="qa_mlqa",
-        languages=tuple("ar de en es hi vi zh".split()),
+        languages=tuple(["ar", "de", "en", "es", "hi", "vi", "zh"]),
         train_task="squad_v1",
         # Most of its paragraphs hold one question, and languages share some of a paragraph's questions only.
         unit="id",
@@ -256,7 +352,7 @@ _SPECS = (
         title="TyDiQA-GoldP",
         format="span",
         metric="qa",
-        languages=tuple("ar bn en fi id ko ru sw te".split()),
+        languages=tuple(["ar", "bn", "en", "fi", "id", "ko", "ru", "sw", "te"]),
         train_task="tydiqa",
         skill="reading",
         checkpoint_split="",
@@ -297,9 +393,7 @@ _SPECS = (
             columns=MappingProxyType({"sentence": "source_sentence", "english": "target_sentence"}),
             absent=_absent(validation=_TATOEBA_ADDED),
         ),
-        local=LocalFiles(
-            "bitext", _splits(validation="tatoeba/tatoeba.{language}-eng.{language}"), spelling="iso3"
-        ),
+        local=LocalFiles("bitext", _splits(validation="tatoeba/tatoeba.{language}-eng.{language}"), spelling="iso3"),
         licence="CC BY 2.0 FR",
     ),
 )

@@ -9,7 +9,7 @@ import mlflow
 import pandas as pd
 
 
-class BundleModel(mlflow.pyfunc.PythonModel):
+class BundleModel(mlflow.pyfunc.PythonModel):  # type: ignore[name-defined]
     """`predict` takes the columns of the signature and returns `prediction` and `score` for each row.
 
     Lists travel as text: choices one a line, tokens separated by spaces.

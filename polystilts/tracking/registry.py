@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import mlflow
 import pandas as pd
@@ -20,7 +20,9 @@ from mlflow.types import ColSpec, Schema
 import polystilts
 from polystilts.errors import ChecksumMismatch, NoModel
 from polystilts.runtime.bundle import Bundle, open_bundle
-from polystilts.training.checkpoint import Checkpoint
+
+if TYPE_CHECKING:
+    from polystilts.training.checkpoint import Checkpoint
 
 CHAMPION, BASELINE = "champion", "baseline"
 DESCRIPTION_LIMIT = 5000  # columns of PostgreSQL stores
@@ -205,7 +207,10 @@ def _stage_code(staging: Path) -> Path:
 
 def _check_upload(model_uri: str, bundle: Bundle) -> None:
     with tempfile.TemporaryDirectory(prefix="polystilts-") as folder:
-        open_bundle(_bundle_folder(Path(mlflow.artifacts.download_artifacts(model_uri, dst_path=folder))), digest=bundle.digest)
+        open_bundle(
+            _bundle_folder(Path(mlflow.artifacts.download_artifacts(model_uri, dst_path=folder))),
+            digest=bundle.digest,
+        )
 
 
 def _bundle_folder(folder: Path) -> Path:

@@ -14,14 +14,27 @@ from transformers import PreTrainedModel
 import polystilts
 from polystilts.errors import MissingData
 from polystilts.formats import FormatSettings, Pieces
-from polystilts.runtime.folders import digest_of, file_sums, new_folder, read_json, sha256, verify_files, write_json
+from polystilts.runtime.folders import (
+    digest_of,
+    file_sums,
+    new_folder,
+    read_json,
+    sha256,
+    verify_files,
+    write_json,
+)
 from polystilts.training.model import check_tokenizer, read_config
 
 LINEAGE = "lineage.json"
 SCHEMA_VERSION = 1
 
 #: Files of a tokenizer that travel with every checkpoint, so that AutoTokenizer opens it.
-_TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "sentencepiece.bpe.model")
+_TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "sentencepiece.bpe.model",
+)
 
 
 @dataclass(frozen=True)

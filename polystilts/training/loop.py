@@ -116,8 +116,9 @@ def train(
     accelerator = _accelerator(resolve_precision(settings.precision))
     _freeze(module, settings.frozen)
     if settings.gradient_checkpointing:
-        for part in module.values() if isinstance(module, nn.ModuleDict) else [module]:
-            part.gradient_checkpointing_enable()
+        models: list[Any] = list(module.values()) if isinstance(module, nn.ModuleDict) else [module]
+        for model in models:
+            model.gradient_checkpointing_enable()
     module.to(accelerator.device).train()
     optimizer = accelerator.prepare(_optimizer(module, settings))
     total = objective.total_updates
@@ -183,7 +184,8 @@ def _freeze(module: nn.Module, frozen: tuple[str, ...]) -> None:
 
 
 def _optimizer(module: nn.Module, settings: TrainingSettings) -> torch.optim.AdamW:
-    decayed, plain = [], []
+    decayed: list[nn.Parameter] = []
+    plain: list[nn.Parameter] = []
     for name, parameter in module.named_parameters():
         if parameter.requires_grad:
             (plain if name.endswith("bias") or "LayerNorm" in name or "layer_norm" in name else decayed).append(

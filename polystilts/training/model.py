@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -100,7 +100,8 @@ def check_tokenizer(pieces: Pieces, config: XLMRobertaConfig, folder: Path) -> N
 
 def encoder_of(model: PreTrainedModel) -> XLMRobertaModel:
     """The encoder inside a head class (or the model itself if it is one)."""
-    return model if isinstance(model, XLMRobertaModel) else model.roberta
+    encoder: Any = model if isinstance(model, XLMRobertaModel) else model.roberta
+    return cast(XLMRobertaModel, encoder)
 
 
 def share_encoder(models: Sequence[PreTrainedModel]) -> None:
@@ -113,15 +114,13 @@ def share_encoder(models: Sequence[PreTrainedModel]) -> None:
 
 def bare_encoder(model: PreTrainedModel) -> XLMRobertaModel:
     """Embeddings and layers alone: what travels to the next phase (`transfer: encoder`)."""
-    encoder = XLMRobertaModel(model.config, add_pooling_layer=False)
+    encoder = XLMRobertaModel(cast(XLMRobertaConfig, model.config), add_pooling_layer=False)
     encoder.embeddings = encoder_of(model).embeddings
     encoder.encoder = encoder_of(model).encoder
     return encoder
 
 
-def forward_rows(
-    model: PreTrainedModel, settings: FormatSettings, input_ids: Tensor, attention_mask: Tensor
-) -> dict[str, Tensor]:
+def forward_rows(model: Any, settings: FormatSettings, input_ids: Tensor, attention_mask: Tensor) -> dict[str, Tensor]:
     """Outputs by row, named as in `polystilts.formats.values.Outputs`.
 
     Args:
@@ -144,7 +143,10 @@ def forward_rows(
 
 
 def summed_loss(
-    settings: FormatSettings, outputs: Mapping[str, Tensor], targets: Sequence[np.ndarray], groups: Sequence[int]
+    settings: FormatSettings,
+    outputs: Mapping[str, Tensor],
+    targets: Sequence[np.ndarray],
+    groups: Sequence[int],
 ) -> Tensor:
     """Cross entropy summed over rows (pair), groups (choice), labelled tokens (tagging) or windows (span).
 
@@ -152,30 +154,27 @@ def summed_loss(
         targets: one array a row, as the format's `targets` gives them.
         groups: sizes of consecutive groups of rows (choice); ignored otherwise.
     """
-    if settings.format == "choice":
-        loss = outputs["logits"].new_zeros((), dtype=torch.float32)
-        for scores, gold in zip(
-            outputs["logits"].float()[:, 0].split(list(groups)), np.split(np.array(targets), np.cumsum(groups)[:-1]),
-            strict=True,
-        ):
-            loss = loss + functional.cross_entropy(scores[None], torch.tensor([int(gold.argmax())]).to(scores.device))
-        return loss
     device = next(iter(outputs.values())).device
-    if settings.format == "span":
-        gold = torch.from_numpy(np.stack(targets)).to(device)
-        start = functional.cross_entropy(outputs["start"].float(), gold[:, 0], reduction="sum")
-        end = functional.cross_entropy(outputs["end"].float(), gold[:, 1], reduction="sum")
-        return (start + end) / 2
-    logits = outputs["logits"].float()
+    if settings.format == "choice":
+        loss = torch.zeros((), device=device)
+        right = np.split(np.array(targets), np.cumsum(groups)[:-1])
+        for scores, marks in zip(outputs["logits"].float()[:, 0].split(list(groups)), right, strict=True):
+            index = torch.tensor([int(marks.argmax())], device=device)
+            loss = loss + functional.cross_entropy(scores[None], index)
+        return loss
     if settings.format == "tagging":
+        logits = outputs["logits"].float()
         padded = np.full(logits.shape[:2], IGNORED, dtype=np.int64)
         for row, target in enumerate(targets):
             padded[row, : len(target)] = target
-        gold = torch.from_numpy(padded).to(device)
-        return functional.cross_entropy(
-            logits.flatten(0, 1), gold.flatten(), ignore_index=IGNORED, reduction="sum"
-        )
-    return functional.cross_entropy(logits, torch.from_numpy(np.stack(targets)).to(device), reduction="sum")
+        tags = torch.from_numpy(padded).to(device)
+        return functional.cross_entropy(logits.flatten(0, 1), tags.flatten(), ignore_index=IGNORED, reduction="sum")
+    gold = torch.from_numpy(np.stack(targets)).to(device)
+    if settings.format == "span":
+        start = functional.cross_entropy(outputs["start"].float(), gold[:, 0], reduction="sum")
+        end = functional.cross_entropy(outputs["end"].float(), gold[:, 1], reduction="sum")
+        return (start + end) / 2
+    return functional.cross_entropy(outputs["logits"].float(), gold, reduction="sum")
 
 
 class TorchBackend:

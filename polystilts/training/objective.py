@@ -93,13 +93,17 @@ class Mixture:
             baseline: what XTREME's and jiant's scripts do); 0 = pack.
     """
 
-    def __init__(
-        self, tasks: Sequence[TaskRows], *, pad: int, seed: int, max_tokens: int, pad_to: int = 0
-    ) -> None:
+    def __init__(self, tasks: Sequence[TaskRows], *, pad: int, seed: int, max_tokens: int, pad_to: int = 0) -> None:
         for task in tasks:
             if not task.rows:
                 raise InvalidValue(f"task {task.name} has no training rows", param="intermediate", limit=1, given=0)
-        self.tasks, self.pad, self.seed, self.max_tokens, self.pad_to = tuple(tasks), pad, seed, max_tokens, pad_to
+        self.tasks, self.pad, self.seed, self.max_tokens, self.pad_to = (
+            tuple(tasks),
+            pad,
+            seed,
+            max_tokens,
+            pad_to,
+        )
         self.total_updates = sum(task.updates for task in tasks)
         sizes = np.array([len(task.rows) for task in tasks], dtype=float)
         drawn = np.random.default_rng([seed, 0]).choice(len(tasks), size=self.total_updates, p=sizes / sizes.sum())

@@ -1,10 +1,15 @@
-"""THE PRETRAINING RECIPE: a tokenizer of whole words, and a loss that makes a small encoder multilingual in minutes.
+"""THE PRETRAINING RECIPE: a tokenizer of whole words, and a loss that makes a small encoder multilingual.
 
-Masked language modelling alone, on text and on pairs of translations, does not align eight languages in the few minutes that a
-small encoder has. Two contrastive terms do: one on the embeddings of words that say the same, one on the mean-pooled hidden states
-of sentences that say the same (InfoXLM, Chi et al. 2021, arXiv:2007.07834, uses the second with a momentum queue; batches suffice
-here). The masked terms are XLM's MLM and TLM (Conneau and Lample 2019, arXiv:1901.07291) with 25 % in place of 15 % masks, because
-the texts are easy.
+Masked language modelling alone, on text (MLM) and on pairs of translations (TLM; Conneau and Lample 2019,
+arXiv:1901.07291), does not align eight languages in the few minutes that a small encoder has. Three terms
+beside it do:
+
+- agreement of words: the embeddings of forms that say the same are contrasted with others and drawn together;
+- agreement of sentences: so are the mean-pooled hidden states of translations (InfoXLM, Chi et al. 2021,
+  arXiv:2007.07834, without its queue);
+- detection: which words of a second text do not fit the first? It teaches the comparison of two texts that
+  most tasks need (XLM-E's translation replaced token detection, Chi et al. 2022, arXiv:2106.16138, with the
+  grammar in place of a generator).
 """
 
 from __future__ import annotations
@@ -13,14 +18,15 @@ import string
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
 import torch
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
-from transformers import XLMRobertaConfig
+from transformers import XLMRobertaConfig, XLMRobertaForMaskedLM
 
 SPECIALS = ("<s>", "<pad>", "</s>", "<unk>")
 MASK = "<mask>"
@@ -28,7 +34,7 @@ BOS, PAD, EOS, UNK = range(4)
 IGNORED = -100
 MARK = "▁"
 
-Closure = Callable[[nn.Module], Tensor]
+Closure = Callable[[XLMRobertaForMaskedLM], Tensor]
 
 
 class World(Protocol):
@@ -39,6 +45,8 @@ class World(Protocol):
     def translation(self, rng: np.random.Generator, first: str, second: str) -> tuple[str, str]: ...
 
     def sentence_pair(self, rng: np.random.Generator, first: str, second: str) -> tuple[str, str]: ...
+
+    def altered(self, rng: np.random.Generator, first: str, second: str) -> tuple[str, str, str]: ...
 
     def glossary(self) -> list[dict[str, str]]: ...
 
@@ -51,23 +59,30 @@ class PretrainingSettings:
         updates: optimizer steps in all.
         documents: documents of one language in an update.
         translations: pairs of translations in an update that are masked together (TLM).
-        sentence_pairs: pairs of translations in an update that are contrasted; each sentence has the others as negatives.
-        mask_rate: share of tokens to predict; of these 80 % become <mask>, 10 % another token, 10 % stay (BERT).
-        word_pairs: glossary entries in an update, each in two languages, contrasted in the embedding layer.
-        word_weight: weight of the contrast of words.
-        closeness: weight, relative to the contrast's, of one minus the cosine of the two words, because a contrast asks only for
-            order ("alignment", Wang and Isola 2020, arXiv:2005.10242).
-        sentence_weight: weight of the contrast of sentences, the mean over all layers.
+        mask_rate: share of tokens to predict; of these 80 % become <mask>, 10 % another token, 10 % stay, as
+        in
+            BERT. More than the usual 15 %, because the texts are easy.
+        altered: pairs in an update whose second text may be altered.
+        detection_weight: weight of the detection of altered words.
+        sentence_pairs: pairs of translations in an update that are contrasted with each other.
+        sentence_weight: weight of the agreement of sentences, the mean over all layers.
+        word_pairs: glossary entries in an update, each in two languages.
+        word_weight: weight of the agreement of words, in the embedding layer.
         temperature: what cosines are divided by in both contrasts.
-        learning_rate: peak of AdamW's rate; linear warm-up over `warmup` updates, then linear decay to zero at `updates`.
+        closeness: weight within an agreement of one minus the cosine, because a contrast asks only for order
+            ("alignment", Wang and Isola 2020, arXiv:2005.10242).
+        learning_rate: peak rate of AdamW; linear warm-up over `warmup` updates, then linear decay to zero at
+            `updates`.
         betas: AdamW's averages.
         weight_decay: decoupled, not on biases and LayerNorm.
         clip: largest norm of an update's gradient.
     """
 
     updates: int = 1800
-    documents: int = 16
+    documents: int = 12
     translations: int = 12
+    altered: int = 16
+    detection_weight: float = 2.0
     sentence_pairs: int = 16
     mask_rate: float = 0.25
     word_pairs: int = 128
@@ -83,7 +98,7 @@ class PretrainingSettings:
 
 
 def encoder_config(vocabulary: int) -> XLMRobertaConfig:
-    """The small encoder's shape: 3 layers x 128, 4 heads, texts of up to 128 tokens, an LM head with weights of its own."""
+    """The small encoder's shape: 3 layers x 128, 4 heads, up to 128 tokens, an untied LM head."""
     return XLMRobertaConfig(
         vocab_size=vocabulary,
         hidden_size=128,
@@ -101,27 +116,52 @@ def encoder_config(vocabulary: int) -> XLMRobertaConfig:
     )
 
 
-def train_tokenizer(words: Iterable[tuple[str, bool]]) -> Tokenizer:
-    """A Unigram tokenizer (XLM-R's kind) whose pieces are whole words, and single characters for whatever else comes.
+def new_encoder(vocabulary: int, seed: int, sharpness: float = 6.0) -> XLMRobertaForMaskedLM:
+    """The small encoder before its first update.
 
-    Pieces learned by BPE or by Unigram's own training split a quarter of the words in a vocabulary of this size, and split words
-    did not align between languages.
+    In half of the heads keys start equal to queries, so that each token looks for its like from the start: comparing
+    two texts is what takes a small encoder longest to find by itself (mimetic initialisation, Trockman and Kolter
+    2023, arXiv:2305.09828).
+
+    Args:
+        vocabulary: pieces of the tokenizer.
+        seed: of the random weights.
+        sharpness: the attention logit that such a head starts with for two equal hidden states.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        config = encoder_config(vocabulary)
+        model = XLMRobertaForMaskedLM(config)
+        size = config.hidden_size // config.num_attention_heads
+        half = config.hidden_size // 2
+        with torch.no_grad():
+            model.roberta.embeddings.position_embeddings.weight.mul_(0.5)
+            for layer in model.roberta.encoder.layer:
+                query, key = layer.attention.self.query.weight, layer.attention.self.key.weight
+                query[:half].normal_(0.0, (sharpness / (size**0.5 * config.hidden_size)) ** 0.5)
+                key[:half] = query[:half]
+    return model
+
+
+def train_tokenizer(words: Iterable[tuple[str, bool]]) -> Tokenizer:
+    """A Unigram tokenizer (XLM-R's kind) of whole words, with single characters for whatever else comes.
+
+    Pieces learned by BPE or by Unigram's own training split a quarter of the words in a vocabulary of this
+    size, and split words did not align between languages.
 
     Args:
         words: each word, with whether a space comes before it.
 
     Returns:
-        a tokenizer with XLM-R's specials at XLM-R's places (<s> <pad> </s> <unk> first, <mask> last). Punctuation is always a piece
-        of its own. Every word starts with the mark, also when texts come as lists of words, except before Chinese characters,
-        where words have no visible start.
+        a tokenizer with XLM-R's specials at XLM-R's places (<s> <pad> </s> <unk> first, <mask> last).
+        Punctuation is always a piece of its own. Every word starts with the mark, also when texts come as
+        lists of words, except before Chinese characters, where words have no visible start.
     """
     whole = dict.fromkeys(MARK * spaced + unicodedata.normalize("NFC", word) for word, spaced in words)
     letters = dict.fromkeys(
         [
             MARK,
-            *sorted(
-                {letter for piece in whole for letter in piece} | set(string.ascii_letters + string.digits)
-            ),
+            *sorted({letter for piece in whole for letter in piece} | set(string.ascii_letters + string.digits)),
         ]
     )
     pieces = [(special, 0.0) for special in SPECIALS]
@@ -149,7 +189,8 @@ def train_tokenizer(words: Iterable[tuple[str, bool]]) -> Tokenizer:
 class PretrainingObjective:
     """The loss of each update, a pure function of the seed and the update's number.
 
-    Nothing is carried from one update to the next, so training can stop at any update and go on with the same result.
+    Nothing is carried from one update to the next, so training can stop at any update and go on with the same
+    result.
 
     Args:
         world: source of documents, translations and word pairs.
@@ -172,11 +213,11 @@ class PretrainingObjective:
         self.tokenizer = tokenizer
         self.settings = settings
         self.seed = seed
-        self.mask_id = tokenizer.token_to_id(MASK)
+        self.mask_id = tokenizer.get_vocab_size() - 1
         self.glossary = self._encode_glossary()
 
     def update(self, step: int) -> Iterator[Closure]:
-        """The parts of update `step`: each maps an `XLMRobertaForMaskedLM` to its share of the loss, a scalar.
+        """The parts of update `step`; each maps an `XLMRobertaForMaskedLM` to its share of the loss.
 
         Call backward on each, then clip and step the optimizer once.
         """
@@ -187,11 +228,29 @@ class PretrainingObjective:
         masked = [self._masked(rng, documents), self._masked(rng, translations)]
         total = sum(int((labels != IGNORED).sum()) for _, _, labels in masked)
         for ids, attention, labels in masked:
-            yield lambda model, a=ids, b=attention, c=labels: _mlm_loss(model, a, b, c) / total
+            yield partial(_mlm_loss, ids, attention, labels, total)
+        yield self._detection(rng)
         pairs = [self.world.sentence_pair(rng, *self._two(rng)) for _ in range(settings.sentence_pairs)]
         left, right = (self._encode([(pair[side], "") for pair in pairs]) for side in (0, 1))
         words = self._word_pairs(rng)
         yield lambda model: self._contrast(model, left, right, words)
+
+    def _detection(self, rng: np.random.Generator) -> Closure:
+        """Which words of the second text contradict the first?"""
+        triples = []
+        for _ in range(self.settings.altered):
+            first, second = self._two(rng)
+            triples.append(self.world.altered(rng, second if rng.random() < 0.3 else first, second))
+        ids, attention = self._encode([(text, told) for text, told, _ in triples])
+        labels = torch.full_like(ids, IGNORED)
+        for row, (text, told, true) in enumerate(triples):
+            start = len(self.tokenizer.encode(text).ids) + 1
+            allowed = set(self.tokenizer.encode(true).ids)
+            tokens = self.tokenizer.encode(told, add_special_tokens=False).ids
+            altered = [int(token not in allowed) for token in tokens]
+            labels[row, start : start + len(tokens)] = torch.tensor(altered)
+        weight = self.settings.detection_weight
+        return lambda model: weight * _detection_loss(model, ids, attention, labels)
 
     def _any(self, rng: np.random.Generator) -> str:
         return self.languages[rng.integers(len(self.languages))]
@@ -212,9 +271,7 @@ class PretrainingObjective:
         tensor = torch.from_numpy(ids)
         return tensor, (tensor != PAD).long()
 
-    def _masked(
-        self, rng: np.random.Generator, pairs: Sequence[tuple[str, str]]
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def _masked(self, rng: np.random.Generator, pairs: Sequence[tuple[str, str]]) -> tuple[Tensor, Tensor, Tensor]:
         """Input ids, attention mask and labels of masked language modelling."""
         ids, attention = self._encode(pairs)
         text = ids.numpy()
@@ -238,15 +295,13 @@ class PretrainingObjective:
 
     def _word_pairs(self, rng: np.random.Generator) -> tuple[list[list[int]], list[list[int]]]:
         """Some glossary entries, each in two random languages."""
-        some = rng.choice(
-            len(self.glossary), min(self.settings.word_pairs, len(self.glossary)), replace=False
-        )
+        some = rng.choice(len(self.glossary), min(self.settings.word_pairs, len(self.glossary)), replace=False)
         chosen = [(self.glossary[i], rng.permutation(len(self.glossary[i]))) for i in some]
         return [entry[two[0]] for entry, two in chosen], [entry[two[1]] for entry, two in chosen]
 
     def _contrast(
         self,
-        model: nn.Module,
+        model: XLMRobertaForMaskedLM,
         left: tuple[Tensor, Tensor],
         right: tuple[Tensor, Tensor],
         words: tuple[list[list[int]], list[list[int]]],
@@ -259,23 +314,32 @@ class PretrainingObjective:
             torch.tensor([forms.setdefault(tuple(bag), len(forms)) for bag in side]) for side in words
         )
         same = left_form[:, None] == right_form[None, :]
-        loss = settings.word_weight * _info_nce(first, second, settings.temperature, same)
-        loss = (
-            loss + settings.word_weight * settings.closeness * (1 - F.cosine_similarity(first, second)).mean()
-        )
+        loss = settings.word_weight * self._agreement(first, second, same)
         pooled = zip(_pooled(model, *left), _pooled(model, *right), strict=True)
-        terms = [_info_nce(a, b, settings.temperature) for a, b in pooled]
+        terms = [self._agreement(a, b) for a, b in pooled]
         return loss + settings.sentence_weight * torch.stack(terms).mean()
 
+    def _agreement(self, first: Tensor, second: Tensor, same: Tensor | None = None) -> Tensor:
+        contrast = _info_nce(first, second, self.settings.temperature, same)
+        return contrast + self.settings.closeness * (1 - F.cosine_similarity(first, second)).mean()
 
-def _mlm_loss(model: nn.Module, ids: Tensor, attention: Tensor, labels: Tensor) -> Tensor:
-    """Summed cross-entropy; only the masked positions pass through the LM head."""
+
+def _mlm_loss(ids: Tensor, attention: Tensor, labels: Tensor, total: int, model: XLMRobertaForMaskedLM) -> Tensor:
+    """Cross-entropy, summed and divided by `total`; only the masked positions pass through the LM head."""
     hidden = model.roberta(input_ids=ids, attention_mask=attention).last_hidden_state
     at = labels != IGNORED
-    return F.cross_entropy(model.lm_head(hidden[at]), labels[at], reduction="sum")
+    return F.cross_entropy(model.lm_head(hidden[at]), labels[at], reduction="sum") / total
 
 
-def _pooled(model: nn.Module, ids: Tensor, attention: Tensor) -> list[Tensor]:
+def _detection_loss(model: XLMRobertaForMaskedLM, ids: Tensor, attention: Tensor, labels: Tensor) -> Tensor:
+    """Mean binary cross-entropy; the LM head's rows of <s> (fits) and <unk> are free to answer."""
+    hidden = model.roberta(input_ids=ids, attention_mask=attention).last_hidden_state
+    at = labels != IGNORED
+    logits = model.lm_head(hidden[at])[:, [BOS, UNK]]
+    return F.cross_entropy(logits, labels[at])
+
+
+def _pooled(model: XLMRobertaForMaskedLM, ids: Tensor, attention: Tensor) -> list[Tensor]:
     """Masked means of every layer's hidden states, the embeddings left out: each rows x width."""
     states = model.roberta(input_ids=ids, attention_mask=attention, output_hidden_states=True).hidden_states
     weights = attention.unsqueeze(-1).to(states[0].dtype)
@@ -291,7 +355,7 @@ def _bags(embedding: Tensor, bags: Sequence[Sequence[int]]) -> Tensor:
 
 
 def _info_nce(first: Tensor, second: Tensor, temperature: float, same: Tensor | None = None) -> Tensor:
-    """Both directions of the contrast of row i of `first` with row i of `second`; pairs marked `same` are no negatives."""
+    """The contrast of equal rows with unequal ones, both ways; unequal rows marked `same` are left out."""
     logits = F.normalize(first, dim=-1) @ F.normalize(second, dim=-1).T / temperature
     if same is not None:
         logits = logits.masked_fill(same & ~torch.eye(len(logits), dtype=torch.bool), float("-inf"))

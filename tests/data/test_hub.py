@@ -51,9 +51,7 @@ def test_several_files_and_split_names_of_the_hub(hub):
     names = get_task("mnli").labels
     for number, word in enumerate(("a", "b")):
         row = {"premise": word, "hypothesis": word, "label": number}
-        store(
-            hub.root, f"nyu-mll/glue/mnli/validation_matched-0000{number}-of-00002", [row], pairs(list(names))
-        )
+        store(hub.root, f"nyu-mll/glue/mnli/validation_matched-0000{number}-of-00002", [row], pairs(list(names)))
     rows = hub.rows(get_task("mnli"), "validation", "en")
     assert [(row.premise, row.label) for row in rows] == [("a", "entailment"), ("b", "neutral")]
 
@@ -87,12 +85,8 @@ def test_choices_and_sentences(hub):
     row = {"premise": "p", "choice1": "a", "choice2": "b", "question": "cause", "label": 1}
     store(hub.root, "cambridgeltl/xcopa/et/test-0", [row], {**features, "label": Value("int32")})
     classes = ClassLabel(names=["choice1", "choice2"])
-    store(
-        hub.root, "aps/super_glue/copa/train-0", [row, {**row, "label": -1}], {**features, "label": classes}
-    )
-    assert hub.rows(get_task("xcopa"), "test", "et") == [
-        ChoiceExample("test-0", "et", "p", "cause", ("a", "b"), 1)
-    ]
+    store(hub.root, "aps/super_glue/copa/train-0", [row, {**row, "label": -1}], {**features, "label": classes})
+    assert hub.rows(get_task("xcopa"), "test", "et") == [ChoiceExample("test-0", "et", "p", "cause", ("a", "b"), 1)]
     assert [row.label for row in hub.rows(get_task("copa"), "train", "en")] == [1]
 
     columns = ("source_sentence", "target_sentence", "source_lang", "target_lang")
@@ -124,9 +118,7 @@ def test_unexpected_columns_and_labels_say_what_was_expected_and_found(hub):
     text = Value("string")
     features = {"premise": text, "hypo": text, "label": ClassLabel(names=["yes"])}
     store(hub.root, "facebook/xnli/de/test-0", [row], features)
-    with pytest.raises(
-        BadRow, match="expected the columns premise, hypothesis, label; found premise, hypo, label"
-    ):
+    with pytest.raises(BadRow, match="expected the columns premise, hypothesis, label; found premise, hypo, label"):
         hub.rows(get_task("xnli"), "test", "de")
     row = {"premise": "a", "hypothesis": "b", "label": 0}
     store(hub.root, "facebook/xnli/ru/test-0", [row], pairs(["yes", "no"]))
@@ -210,9 +202,7 @@ def test_pinned_revisions_are_asked_for_and_change_the_fingerprint(tmp_path, mon
 def test_sets_without_files_on_main_are_read_from_the_parquet_branch(tmp_path, monkeypatch):
     fake = FakeHub(tmp_path, online=True)
     monkeypatch.setattr(huggingface_hub, "snapshot_download", fake)
-    with pytest.raises(
-        MissingData, match=r"mlqa.de.de/test/\*.parquet in facebook/mlqa at refs/convert/parquet"
-    ):
+    with pytest.raises(MissingData, match=r"mlqa.de.de/test/\*.parquet in facebook/mlqa at refs/convert/parquet"):
         HubSource().rows(get_task("mlqa"), "test", "de")
     assert fake.calls == [("refs/convert/parquet", True), ("refs/convert/parquet", False)]
 

@@ -107,8 +107,7 @@ def test_parallel_rows_mean_the_same(world: MicroWorld, name: str) -> None:
                 assert len({row[key] for row in rows if key in row}) <= 1
             if name == "panx":  # the same entities, in whatever order
                 kinds = [
-                    sorted(NER_TAGS[tag] for tag in row["ner_tags"] if NER_TAGS[tag].startswith("B"))
-                    for row in rows
+                    sorted(NER_TAGS[tag] for tag in row["ner_tags"] if NER_TAGS[tag].startswith("B")) for row in rows
                 ]
                 assert all(kind == kinds[0] for kind in kinds)
             if name == "udpos":
@@ -119,9 +118,7 @@ def test_parallel_rows_mean_the_same(world: MicroWorld, name: str) -> None:
 def test_questions_name_the_same_scene_in_every_language(world: MicroWorld) -> None:
     marks = {
         language: [
-            w.text.lower()
-            for n in ("who", "what", "where", "when")
-            for w in lexicon()["word"][n].form(language)
+            w.text.lower() for n in ("who", "what", "where", "when") for w in lexicon()["word"][n].form(language)
         ]
         for language in LANGUAGES
     }
@@ -272,9 +269,7 @@ def test_lexicon_is_complete() -> None:
 def test_word_orders_use_every_slot_once() -> None:
     for language in LANGUAGES:
         assert all(sorted(order) == sorted(set("SNVOPT")) for order in STATEMENTS[language].values())
-        assert all(
-            len(set(order)) == len(order) for orders in QUESTIONS[language].values() for order in orders
-        )
+        assert all(len(set(order)) == len(order) for orders in QUESTIONS[language].values() for order in orders)
 
 
 def test_committed_encoder_belongs_to_this_world(tokenizer: Tokenizer) -> None:

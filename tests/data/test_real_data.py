@@ -81,9 +81,7 @@ def test_every_file_is_read_with_the_documented_number_of_rows(task, split):
         assert {row.language for row in rows} == {language}
 
 
-@pytest.mark.parametrize(
-    "task", [task for task, split in FILES if TASKS[task].parallel and split == "validation"]
-)
+@pytest.mark.parametrize("task", [task for task, split in FILES if TASKS[task].parallel and split == "validation"])
 def test_parallel_sets_have_the_same_ids_roles_and_units(task):
     spec = get_task(task)
     languages = evaluation_languages(SOURCE, spec)

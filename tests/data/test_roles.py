@@ -68,9 +68,7 @@ def test_two_splits_are_choice_and_report():
 
 def test_one_split_is_halved_by_id_alike_in_every_language():
     spec = get_task("xnli")
-    source = FakeSource(
-        {("xnli", "validation", code): pairs("validation", code, 400) for code in ("de", "zh")}
-    )
+    source = FakeSource({("xnli", "validation", code): pairs("validation", code, 400) for code in ("de", "zh")})
     german, chinese = (evaluation_rows(source, spec, code) for code in ("de", "zh"))
     assert ids(german, "choice") == ids(chinese, "choice")
     assert not ids(german, "choice") & ids(german, "report")
@@ -86,9 +84,7 @@ def test_halves_never_move():
 def test_a_split_with_hidden_labels_counts_as_not_there():
     spec = get_task("xnli")
     hidden = pairs("test", "de", 50, label=None)
-    source = FakeSource(
-        {("xnli", "validation", "de"): pairs("validation", "de", 50), ("xnli", "test", "de"): hidden}
-    )
+    source = FakeSource({("xnli", "validation", "de"): pairs("validation", "de", 50), ("xnli", "test", "de"): hidden})
     rows = evaluation_rows(source, spec, "de")
     assert ids(rows) == {f"validation-{i}" for i in range(50)}
     assert set(Counter(role for role, _ in rows)) == {"choice", "report"}
@@ -99,9 +95,7 @@ def test_a_split_with_hidden_labels_counts_as_not_there():
 
 def test_limit_takes_the_same_ids_of_both_roles_in_every_language():
     spec = get_task("xnli")
-    source = FakeSource(
-        {("xnli", "validation", code): pairs("validation", code, 300) for code in ("de", "zh")}
-    )
+    source = FakeSource({("xnli", "validation", code): pairs("validation", code, 300) for code in ("de", "zh")})
     german, chinese = (evaluation_rows(source, spec, code, limit=10) for code in ("de", "zh"))
     assert Counter(role for role, _ in german) == {"choice": 10, "report": 10}
     assert ids(german) == ids(chinese)
@@ -121,9 +115,7 @@ def test_checkpoint_rows_are_the_training_tasks_development_rows():
 
 def test_xquad_is_kept_out_of_squads_checkpoint_rows():
     squad = questions([f"q{i}" for i in range(100)])
-    source = FakeSource(
-        {("squad_v1", "train", "en"): questions(["t"]), ("squad_v1", "validation", "en"): squad}
-    )
+    source = FakeSource({("squad_v1", "train", "en"): questions(["t"]), ("squad_v1", "validation", "en"): squad})
     assert len(checkpoint_rows(source, get_task("squad_v1"))) == 100
     source.data["xquad", "validation", "en"] = squad[20:60]
     for name in ("squad_v1", "xquad"):
@@ -139,9 +131,7 @@ def test_report_rows_choose_no_checkpoint_where_one_split_serves_both():
     twin = next(row for row in dev if half_role(row.id) == "report")
     copies = [TaggingExample(f"copy-{i}", "en", twin.tokens, twin.tags) for i in range(8)]
     assert {half_role(row.id) for row in copies} == {"choice", "report"}
-    source = FakeSource(
-        {("udpos", "train", "en"): sentences("train", 20), ("udpos", "validation", "en"): dev + copies}
-    )
+    source = FakeSource({("udpos", "train", "en"): sentences("train", 20), ("udpos", "validation", "en"): dev + copies})
     rows = checkpoint_rows(source, spec)
     reported = [row for role, row in evaluation_rows(source, spec, "en") if role == "report"]
     assert rows and not {row.tokens for row in rows} & {row.tokens for row in reported}
@@ -163,9 +153,7 @@ def test_english_xcopa_is_copas_validation_file():
 def test_tydiqa_holds_out_a_tenth_of_its_titles():
     titles = tuple(f"page {i}" for i in range(97))
     rows = questions([f"q{i}" for i in range(1940)], titles)
-    source = FakeSource(
-        {("tydiqa", "train", "en"): rows, ("tydiqa", "validation", "en"): questions(["d1", "d2"])}
-    )
+    source = FakeSource({("tydiqa", "train", "en"): rows, ("tydiqa", "validation", "en"): questions(["d1", "d2"])})
     held, trained = checkpoint_rows(source, get_task("tydiqa")), training_rows(source, get_task("tydiqa"))
     assert len(held) + len(trained) == 1940 and 60 < len(held) < 400
     assert not {row.title for row in held} & {row.title for row in trained}

@@ -23,9 +23,7 @@ MLQA = get_metric("qa_mlqa")
         ("पेरिस।", "पेरिस।"),
     ],
 )
-def test_squad_normaliser_knows_english_articles_and_ascii_punctuation_only(
-    text: str, normalised: str
-) -> None:
+def test_squad_normaliser_knows_english_articles_and_ascii_punctuation_only(text: str, normalised: str) -> None:
     assert squad_normalise(text) == normalised
 
 
@@ -68,9 +66,7 @@ def test_statistics_scores_and_details_of_hand_written_rows() -> None:
     expected = [[1, 1, 1], [0, 0.5, 1], [1, 1, 1], [0, 0, 1], [0, 0, 1]]
     assert QA.statistics(golds, predictions, "ru").tolist() == expected
     assert QA.row_score(golds, predictions, "ru").tolist() == [1.0, 0.25, 1.0, 0.0, 0.0]
-    assert QA.details(golds, predictions, "ru") == pytest.approx(
-        {"qa": 45.0, "exact_match": 40.0, "f1": 50.0}
-    )
+    assert QA.details(golds, predictions, "ru") == pytest.approx({"qa": 45.0, "exact_match": 40.0, "f1": 50.0})
 
 
 def test_a_refused_row_is_wrong_even_where_there_is_no_answer() -> None:

@@ -36,9 +36,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
     path = write_bank(tmp_path / "bank.parquet", ROWS)
     with pytest.raises(pa.ArrowInvalid):
         write_bank(path, [replace(ROWS[0], score="high")])  # type: ignore[arg-type]
-    with pytest.raises(
-        BadRow, match=r"bank\.parquet, row 0: role 'test' is none of checkpoint, choice, report"
-    ):
+    with pytest.raises(BadRow, match=r"bank\.parquet, row 0: role 'test' is none of checkpoint, choice, report"):
         write_bank(path, [replace(ROWS[0], role="test")])
     assert read_bank(path) == ROWS
     assert [file.name for file in tmp_path.iterdir()] == ["bank.parquet"]

@@ -108,9 +108,7 @@ def test_the_answer_stands_in_the_context(client: TestClient) -> None:
 
 
 def test_model_chooses_among_several_targets() -> None:
-    models = [
-        fake_model(name, settings=FormatSettings("span", max_length=48)) for name in ("mlqa", "tydiqa", "zz")
-    ]
+    models = [fake_model(name, settings=FormatSettings("span", max_length=48)) for name in ("mlqa", "tydiqa", "zz")]
     item = {"question": "Who?", "context": "The cat."}
     with TestClient(create_app(Runtime(models))) as client:
         assert client.post("/v1/qa", json=item).json()["model"]["target"] == "tydiqa"
@@ -132,9 +130,7 @@ def test_new_targets_need_no_change_of_the_server() -> None:
     settings = FormatSettings("pair", ("not_duplicate", "duplicate"), 32)
     with TestClient(create_app(Runtime([fake_model("qqp", settings=settings)]))) as client:
         answer = client.post("/v1/paraphrase", json=EXAMPLES["paraphrase"]["en"]).json()
-    assert answer["model"]["target"] == "qqp" and set(answer["result"]["probabilities"]) == set(
-        settings.labels
-    )
+    assert answer["model"]["target"] == "qqp" and set(answer["result"]["probabilities"]) == set(settings.labels)
 
 
 @pytest.mark.parametrize(
@@ -182,9 +178,7 @@ def test_strange_characters_are_answered(client: TestClient) -> None:
 )
 def test_only_json_is_taken(client: TestClient, kind: str | None) -> None:
     headers = {"Content-Type": kind} if kind else {}
-    refused = error(
-        client.post("/v1/nli", content=json.dumps(PAIR), headers=headers), 415, "unsupported_media_type"
-    )
+    refused = error(client.post("/v1/nli", content=json.dumps(PAIR), headers=headers), 415, "unsupported_media_type")
     assert refused["param"] == "Content-Type"
 
 
@@ -202,10 +196,7 @@ def test_sizes_over_their_limit() -> None:
         def streamed() -> Iterator[bytes]:
             yield from (large[i : i + 500].encode() for i in range(0, len(large), 500))
 
-        assert (
-            error(client.post("/v1/nli", content=streamed(), headers=JSON), 413, "too_large")["param"]
-            == "body"
-        )
+        assert error(client.post("/v1/nli", content=streamed(), headers=JSON), 413, "too_large")["param"] == "body"
         refused = error(client.post("/v1/nli", json={"items": [PAIR] * 4}), 413, "too_large")
         assert (refused["param"], refused["limit"], refused["given"]) == ("items", 3, 4)
         refused = error(client.post("/v1/nli", json={**PAIR, "premise": "ä" * 51}), 413, "too_large")

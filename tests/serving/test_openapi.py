@@ -18,9 +18,7 @@ COMMITTED = Path(serving.__file__).with_name("openapi.json")
 def test_the_committed_document_is_the_served_one() -> None:
     with TestClient(create_app()) as client:
         served = client.get("/openapi.json").json()
-    assert served == json.loads(COMMITTED.read_text("utf-8")), (
-        "run: python -m serving.openapi > serving/openapi.json"
-    )
+    assert served == json.loads(COMMITTED.read_text("utf-8")), "run: python -m serving.openapi > serving/openapi.json"
 
 
 def test_every_endpoint_has_examples_in_several_languages() -> None:

@@ -42,9 +42,7 @@ def test_a_changed_bundle_is_left_out_and_named(models: Path) -> None:
         runtime.check_ready()
 
 
-def test_a_bundle_that_computes_something_else_is_left_out(
-    models: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_bundle_that_computes_something_else_is_left_out(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def other(self: object, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         return {"logits": np.zeros((*arrays["input_ids"].shape, 1), dtype=np.float32)}
 

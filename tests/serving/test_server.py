@@ -55,9 +55,7 @@ def test_a_text_has_the_same_answer_alone_and_in_a_list(server: Server) -> None:
     with server.client() as client:
         several = client.ask_several("embed", items)["results"]
         for item, result in zip(items, several, strict=True):
-            assert client.ask("embed", item)["result"]["embedding"] == pytest.approx(
-                result["embedding"], abs=1e-5
-            )
+            assert client.ask("embed", item)["result"]["embedding"] == pytest.approx(result["embedding"], abs=1e-5)
 
 
 @pytest.mark.parametrize("path", ["/schema.json", "/docs.json", "/metrics", "/healthz", "/nothing"])
@@ -78,9 +76,7 @@ def test_twenty_clients_at_once(server: Server) -> None:
     statuses: list[int] = []
 
     def ask() -> None:
-        statuses.append(
-            httpx.post(f"{server.url}/v1/pos", json={"text": "The cat sleeps."}, timeout=30).status_code
-        )
+        statuses.append(httpx.post(f"{server.url}/v1/pos", json={"text": "The cat sleeps."}, timeout=30).status_code)
 
     threads = [threading.Thread(target=ask) for _ in range(20)]
     for thread in threads:
@@ -132,9 +128,7 @@ def test_a_bento_holds_all_it_needs(models: Path, tmp_path: Path) -> None:
     code = {str(path.relative_to(source).parent) for path in source.rglob("*.py")}
     assert code == {"polystilts", "polystilts/formats", "polystilts/runtime", "serving"}
     with start_server(bento=tag, home=tmp_path) as server, server.client() as client:
-        assert {one.endpoint for one in ask_every_endpoint(client)} == {
-            endpoint.name for endpoint in ENDPOINTS
-        }
+        assert {one.endpoint for one in ask_every_endpoint(client)} == {endpoint.name for endpoint in ENDPOINTS}
     assert server.stop() == 0
 
 

@@ -60,8 +60,6 @@ def test_label_orders_are_those_of_the_data_sets():
 
 def test_lookups():
     assert [spec.name for spec in parse_mixture("mnli + squad_v1")] == ["mnli", "squad_v1"]
-    assert {"mnli", "squad_v1", "copa", "udpos", "panx", "pawsx", "tydiqa"} == {
-        spec.name for spec in training_tasks()
-    }
+    assert {"mnli", "squad_v1", "copa", "udpos", "panx", "pawsx", "tydiqa"} == {spec.name for spec in training_tasks()}
     with pytest.raises(UnknownName, match="did you mean 'xnli'"):
         get_task("xnlii")

@@ -74,9 +74,7 @@ def tiny_tokenizer() -> Tokenizer:
     return tokenizer
 
 
-def tiny_bundle(
-    folder: Path, target: str, settings: FormatSettings | None = None, *, seed: int = 0
-) -> Bundle:
+def tiny_bundle(folder: Path, target: str, settings: FormatSettings | None = None, *, seed: int = 0) -> Bundle:
     """Writes and opens a bundle of random weights.
 
     Args:

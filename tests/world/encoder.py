@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import XLMRobertaConfig, XLMRobertaModel
+from transformers.utils import logging as transformers_logging
 
 from polystilts.formats import FormatSettings, Pieces, make_format
 from polystilts.formats.values import (
@@ -89,15 +90,15 @@ EXAMPLES: Mapping[str, tuple[Any, ...]] = {
         ChoiceExample("c5", "ar", TEXTS[13], "cause", ("القطة تنام", "لا أحد في البيت"), 1),
     ),
     "tagging": (
-        TaggingExample(
-            "t0", "en", ("The", "old", "cat", "sleeps", "."), ("ADJ", "ADJ", "NOUN", "VERB", "PUNCT")
-        ),
+        TaggingExample("t0", "en", ("The", "old", "cat", "sleeps", "."), ("ADJ", "ADJ", "NOUN", "VERB", "PUNCT")),
         TaggingExample("t1", "de", ("Der", "Hund", "läuft"), ("ADJ", "NOUN", "VERB")),
         TaggingExample("t2", "ru", ("Кошка", "спит", "."), ("NOUN", "VERB", "PUNCT")),
         TaggingExample("t3", "zh", ("旧", "桌子", "。"), ("ADJ", "NOUN", "PUNCT")),
         TaggingExample("t4", "hi", ("पुरानी", "मेज़", "।"), ("ADJ", "NOUN", "PUNCT")),
         TaggingExample(
-            "t5", "en", ("The", "dog", "runs", ",", "the", "river", "runs", ",", "the", "cat", "runs", "."),
+            "t5",
+            "en",
+            ("The", "dog", "runs", ",", "the", "river", "runs", ",", "the", "cat", "runs", "."),
             ("ADJ", "NOUN", "VERB", "PUNCT", "ADJ", "NOUN", "VERB", "PUNCT", "ADJ", "NOUN", "VERB", "PUNCT"),
         ),
         TaggingExample("t6", "th", ("แมว", "นอน"), ("NOUN", "VERB")),
@@ -114,7 +115,14 @@ EXAMPLES: Mapping[str, tuple[Any, ...]] = {
     "sentence": tuple(
         SentenceExample(f"e{i}", language, text)
         for i, (language, text) in enumerate(
-            [("en", TEXTS[0]), ("de", "Das Haus."), ("ru", TEXTS[5]), ("zh", TEXTS[6]), ("th", "แมว"), ("ar", TEXTS[12])]
+            [
+                ("en", TEXTS[0]),
+                ("de", "Das Haus."),
+                ("ru", TEXTS[5]),
+                ("zh", TEXTS[6]),
+                ("th", "แมว"),
+                ("ar", TEXTS[12]),
+            ]
         )
     ),
 }
@@ -135,15 +143,33 @@ def _tokenizer_text() -> str:
     tokenizer.normalizer = learner.normalizer
     tokenizer.pre_tokenizer = learner.pre_tokenizer
     tokenizer.add_special_tokens([*SPECIAL_TOKENS, "<mask>"])
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
-    )
+    tokenizer.post_processor = _special_tokens_added()
     return tokenizer.to_str()
 
 
 def tiny_tokenizer() -> Tokenizer:
     """The encoder's tokenizer, by itself."""
     return Tokenizer.from_str(_tokenizer_text())
+
+
+def letter_tokenizer() -> Tokenizer:
+    """One piece for each letter a-z, for expected values that can be read.
+
+    A letter that starts a word has the id 4 + n, any other 30 + n (n = 0 for a); the word mark alone is 56.
+    """
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    pieces = [*SPECIAL_TOKENS, *(f"▁{letter}" for letter in letters), *letters, "▁"]
+    scores = [(piece, 0.0 if piece in SPECIAL_TOKENS else -1.0) for piece in pieces]
+    tokenizer = Tokenizer(models.Unigram(scores, unk_id=SPECIAL_TOKENS.index("<unk>")))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.post_processor = _special_tokens_added()
+    return tokenizer
+
+
+def _special_tokens_added() -> processors.TemplateProcessing:
+    return processors.TemplateProcessing(
+        single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
+    )
 
 
 def tiny_format(name: str, **changed: Any) -> Any:
@@ -178,6 +204,7 @@ def tiny_encoder(folder: Path, *, dropout: float = 0.1, seed: int = 0) -> Path:
         eos_token_id=2,
     )
     folder.mkdir(parents=True, exist_ok=True)
+    transformers_logging.disable_progress_bar()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         XLMRobertaModel(config, add_pooling_layer=False).save_pretrained(folder)

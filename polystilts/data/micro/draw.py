@@ -1,7 +1,7 @@
 """RANDOM MEANINGS: what each family of tasks is about, drawn so that labels follow from content alone.
 
-Each draw makes the things that a lazy model could use (length, word order, `never`, classes in place of kinds of things, a changed
-verb) equally likely under every label.
+Each draw makes the things that a lazy model could use (length, word order, `never`, classes in place of kinds
+of things, a changed verb) equally likely under every label.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Reading:
 def pick(rng: Generator, items: Sequence[str], but: Sequence[str] = ()) -> str:
     """One of `items` that is not in `but`."""
     left = [item for item in items if item not in but] if but else items
-    return left[rng.integers(len(left))]
+    return left[int(rng.integers(len(left)))]
 
 
 @cache
@@ -97,9 +97,9 @@ def front(rng: Generator, given: Scene, but: Scene | None = None) -> Scene:
 def nli(rng: Generator) -> Nli:
     """A premise and a hypothesis about the same or a similar scene.
 
-    Only verbs with an antonym take part; nobody in this world does a thing and its opposite to the same things in one place. Under
-    every label one premise and one hypothesis in three say `never`, and a broader (under `never`: narrower) object and a left-out
-    place are equally likely.
+    Only verbs with an antonym take part; nobody in this world does a thing and its opposite to the same
+    things in one place. Under every label one premise and one hypothesis in three say `never`, and a broader
+    (under `never`: narrower) object and a left-out place are equally likely.
     """
     antonyms = {name: concept.link for name, concept in lexicon()["verb"].items() if concept.link}
     label = int(rng.integers(3))
@@ -111,9 +111,7 @@ def nli(rng: Generator) -> Nli:
         premise = replace(said, never=True, object=group if wide else premise.object, category=wide)
         said = replace(said, never=True)
     else:
-        said = replace(
-            said, object=group if wide else said.object, category=wide, place="" if drop else said.place
-        )
+        said = replace(said, object=group if wide else said.object, category=wide, place="" if drop else said.place)
     if label == 2 and not never and rng.random() < 0.5:
         said = replace(said, verb=antonyms[said.verb])
     elif label == 2 or (label == 1 and rng.random() < (0.3 if never else 0.15)):
@@ -125,16 +123,14 @@ def nli(rng: Generator) -> Nli:
 
 
 def changed(rng: Generator, given: Scene, verbs: Sequence[str]) -> Scene:
-    """`given` with two slots filled anew: the subject, place, time, object (of another class) or verb (an unrelated one of `verbs`)."""
+    """`given` with two slots filled anew; an object of another class, an unrelated verb out of `verbs`."""
     table = lexicon()
     group = table["category" if given.category else "object"][given.object].classes[0]
     classes = tuple(name for name in table["verb"][given.verb].classes if name != group)
     others = {
         "subject": names("person"),
         "verb": [
-            verb
-            for verb in verbs
-            if group in table["verb"][verb].classes and verb != table["verb"][given.verb].link
+            verb for verb in verbs if group in table["verb"][verb].classes and verb != table["verb"][given.verb].link
         ],
         "object": classes if given.category else kinds(classes),
         "place": names("place") if given.place else [],
@@ -145,7 +141,18 @@ def changed(rng: Generator, given: Scene, verbs: Sequence[str]) -> Scene:
     one = pick(rng, slots)
     # A new verb may not go with a new object.
     two = pick(rng, slots, [one, *({"verb", "object"} if one in ("verb", "object") else ())])
-    return replace(given, **{slot: pick(rng, left[slot]) for slot in (one, two)})
+    fresh: dict[str, Any] = {slot: pick(rng, left[slot]) for slot in (one, two)}
+    return replace(given, **fresh)
+
+
+def altered(rng: Generator, given: Scene) -> Scene:
+    """`given` as it is, with `never` put in or left out, or with two slots filled anew; order kept."""
+    kind = rng.random()
+    if kind < 0.3:
+        return given
+    if kind < 0.5 and not given.time:
+        return replace(given, never=not given.never)
+    return changed(rng, given, names("verb"))
 
 
 def paraphrase(rng: Generator) -> Paraphrase:
@@ -175,11 +182,7 @@ def choice(rng: Generator) -> Choice:
     right = lexicon()["effect" if question == "cause" else "cause"][given].link
     wrong = pick(rng, names(question), [right])
     label = int(rng.integers(2))
-    choices = (
-        (Event(person, wrong), Event(person, right))
-        if label
-        else (Event(person, right), Event(person, wrong))
-    )
+    choices = (Event(person, wrong), Event(person, right)) if label else (Event(person, right), Event(person, wrong))
     return Choice(Event(person, given), choices, question, label)
 
 
@@ -216,9 +219,7 @@ def naming(rng: Generator) -> tuple[Scene, ...]:
     for _ in range(int(rng.integers(1, 3))):
         drawn = scene(rng, but=scenes, verbs=verbs, time=0.3)
         if rng.random() < 0.4:
-            drawn = replace(
-                drawn, subject=pick(rng, names("organisation"), [other.subject for other in scenes])
-            )
+            drawn = replace(drawn, subject=pick(rng, names("organisation"), [other.subject for other in scenes]))
         elif rng.random() < 0.5:
             drawn = replace(drawn, surname=pick(rng, names("surname")))
         scenes.append(drawn)

@@ -1,8 +1,8 @@
 """FROM MEANINGS TO SENTENCES: the lexicon table, the legal word orders, and how words are written as text.
 
-A meaning is language-free (`Scene`, `Event`, `Query`); `Grammar.words` says it in one language as a list of `Word`; `write` joins
-words into text with character offsets. Word forms come from `lexicon.tsv`; nothing here builds one, except that the first word
-of a sentence gets its capital letter.
+A meaning is language-free (`Scene`, `Event`, `Query`); `Grammar.words` says it in one language as a list of
+`Word`; `write` joins words into text with character offsets. Word forms come from `lexicon.tsv`; nothing here
+builds one, except that the first word of a sentence gets its capital letter.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ class Concept:
 class Scene:
     """Somebody does something to things, somewhere, each so often; or never does it.
 
-    `front` is the slot that opens the sentence: S (subject), P (place) or T (time). `category` marks an object that is a class of
-    things (fruit) and not a kind of thing (apples).
+    `front` is the slot that opens the sentence: S (subject), P (place) or T (time). `category` marks an
+    object that is a class of things (fruit) and not a kind of thing (apples).
     """
 
     subject: str
@@ -91,7 +91,8 @@ STATEMENTS: dict[str, dict[str, str]] = {
     "zh": {"S": "STPNVO", "P": "PSTNVO", "T": "TSPNVO"},
     "hi": {"S": "STPONV", "P": "PSTONV", "T": "TSPONV"},
 }
-# W is the question word. English asks as a quiz does, the question word in its place: the other order needs `does` and a bare verb.
+# W is the question word. English asks as a quiz does, the question word in its place: the other order needs
+# `does` and a bare verb.
 QUESTIONS: dict[str, dict[str, tuple[str, ...]]] = {
     "en": {"who": ("WVOP", "PWVO"), "what": ("SVWP", "PSVW"), "where": ("SVOW",), "when": ("SVOW",)},
     "de": {"who": ("WVOP",), "what": ("WVSP",), "where": ("WVSO",), "when": ("WVSO",)},
@@ -108,9 +109,7 @@ ROLES = {"who": "subject", "what": "object", "where": "place", "when": "time"}
 @cache
 def lexicon() -> dict[str, dict[str, Concept]]:
     """The committed table as slot -> name -> concept, in the order of the file."""
-    lines = [
-        line for line in LEXICON.read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")
-    ]
+    lines = [line for line in LEXICON.read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")]
     header = lines[0].split("\t")
     table: dict[str, dict[str, Concept]] = {}
     for line in lines[1:]:
@@ -124,8 +123,7 @@ def lexicon() -> dict[str, dict[str, Concept]]:
         }
         forms = {
             language: tuple(
-                _cell(variant, row["tag"], role.get(row["slot"], row["slot"]))
-                for variant in row[language].split("|")
+                _cell(variant, row["tag"], role.get(row["slot"], row["slot"])) for variant in row[language].split("|")
             )
             for language in LANGUAGES
         }
@@ -138,9 +136,7 @@ def lexicon() -> dict[str, dict[str, Concept]]:
 def _cell(text: str, tag: str, role: str) -> tuple[Word, ...]:
     parts = [part.partition("/") for part in text.split()]
     # A time is named by all its words (`every day`), other roles by the words that have the row's own tag.
-    return tuple(
-        Word(form, own or tag, role, role == "time" or (own or tag) == tag) for form, _, own in parts
-    )
+    return tuple(Word(form, own or tag, role, role == "time" or (own or tag) == tag) for form, _, own in parts)
 
 
 def gender(subject: str) -> str:
@@ -230,9 +226,7 @@ def _slots(scene: Scene, language: str) -> dict[str, Sequence[Word]]:
     return {
         "S": _subject(scene, language) if scene.subject else (),
         "V": verb.form(language, gender(scene.subject)),
-        "O": table["category" if scene.category else "object"][scene.object].form(language)
-        if scene.object
-        else (),
+        "O": table["category" if scene.category else "object"][scene.object].form(language) if scene.object else (),
         "P": table["place"][scene.place].form(language) if scene.place else (),
         "T": table["time"][scene.time].form(language) if scene.time else (),
         "N": function("never", language) if scene.never else (),

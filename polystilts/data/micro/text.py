@@ -11,6 +11,7 @@ from polystilts.data.micro import draw
 from polystilts.data.micro.grammar import (
     LANGUAGES,
     Meaning,
+    Query,
     Word,
     answer,
     capitalise,
@@ -26,21 +27,19 @@ KINDS = ("scenes", "reason", "restatement", "reading")
 
 
 def document(rng: Generator, language: str) -> tuple[str, str]:
-    """Sentences of one language that belong together, as the two parts of a pair; the second part may be empty."""
+    """Sentences of one language that belong together, in two parts; the second may be empty."""
     kind = KINDS[rng.integers(len(KINDS))]
     if kind == "reason":
-        given = draw.choice(rng)
-        right = given.choices[given.label]
-        return f"{say(given.premise, language)} {PROMPTS[given.question]}", say(right, language)
+        choice = draw.choice(rng)
+        right = choice.choices[choice.label]
+        return f"{say(choice.premise, language)} {PROMPTS[choice.question]}", say(right, language)
     if kind == "restatement":
         return _restatement(rng, language)
     given = draw.reading(rng, int(rng.integers(1, 4)))
     context = together(given.context, language)
     if kind == "scenes":
         return context, ""
-    sentence = words(given.context[given.target], language)
-    start, stop = answer(given.query, language, sentence)
-    return f"{say(given.query, language)} {write(sentence[start:stop], language)[0]}", context
+    return _answered(given.query, language), context
 
 
 def translation(rng: Generator, first: str, second: str) -> tuple[str, str]:
@@ -55,9 +54,29 @@ def sentence_pair(rng: Generator, first: str, second: str) -> tuple[str, str]:
     return say(meaning, first), say(meaning, second)
 
 
+def altered(rng: Generator, first: str, second: str) -> tuple[str, str, str]:
+    """A text in language `first`; in `second` the same with up to two words changed; its true translation.
+
+    Half of the texts are scenes retold, half are contexts with a question and its answer.
+    """
+    if rng.random() < 0.5:
+        given = draw.reading(rng, int(rng.integers(1, 3)))
+        false = replace(given.query, scene=draw.altered(rng, given.query.scene))
+        return together(given.context, first), _answered(false, second), _answered(given.query, second)
+    told = draw.never_or_always(rng)
+    true = draw.front(rng, told)
+    return say(told, first), say(draw.altered(rng, true), second), say(true, second)
+
+
 def together(meanings: Sequence[Meaning], language: str) -> str:
     """Sentences one after the other."""
     return ("" if language == "zh" else " ").join(say(meaning, language) for meaning in meanings)
+
+
+def _answered(query: Query, language: str) -> str:
+    sentence = words(query.scene, language)
+    start, stop = answer(query, language, sentence)
+    return f"{say(query, language)} {write(sentence[start:stop], language)[0]}"
 
 
 def _restatement(rng: Generator, language: str) -> tuple[str, str]:
@@ -71,8 +90,9 @@ def _restatement(rng: Generator, language: str) -> tuple[str, str]:
 def glossary() -> list[dict[str, str]]:
     """Forms that say the same: language -> one or more words, separated by spaces.
 
-    From each row and variant of the lexicon: the words of each part of speech (`in`, `Paris`), each also with a capital where it
-    can open a sentence; and whole predicates without auxiliaries, because `hungry` is a noun elsewhere.
+    From each row and variant of the lexicon: the words of each part of speech (`in`, `Paris`), each also with
+    a capital where it can open a sentence; and whole predicates without auxiliaries, because `hungry` is a
+    noun elsewhere.
     """
     entries: dict[tuple[tuple[str, str], ...], None] = {}
 
@@ -90,12 +110,9 @@ def glossary() -> list[dict[str, str]]:
                     add(entry)
                     if slot in OPENING:
                         add({language: text[0].upper() + text[1:] for language, text in entry.items()})
-                if slot in ("cause", "effect"):
+                if slot in ("cause", "effect") or concept.name == "never":
                     add(
-                        {
-                            language: " ".join(w.text for w in form if w.tag != "AUX")
-                            for language, form in forms.items()
-                        }
+                        {language: " ".join(w.text for w in form if w.tag != "AUX") for language, form in forms.items()}
                     )
     return [dict(entry) for entry in entries]
 

@@ -1,8 +1,9 @@
 """THE MICRO WORLD'S ROWS: a miniature of every task, shaped like the real data set, and text to pretrain on.
 
-Rows are made in two steps. A family of tasks (`xnli` and its English training set `mnli`, say) draws language-free meanings once,
-all different, and deals them out to the splits, so that training and evaluation rows never share one and the rows of parallel sets
-agree across languages. Saying a meaning in a language is `grammar.py`'s work.
+Rows are made in two steps. A family of tasks (`xnli` and its English training set `mnli`, say) draws
+language-free meanings once, all different, and deals them out to the splits, so that training and evaluation
+rows never share one and the rows of parallel sets agree across languages. Saying a meaning in a language is
+`grammar.py`'s work.
 
 Scores on these rows mean nothing about real languages.
 """
@@ -22,26 +23,41 @@ from polystilts.data.micro.grammar import (
     LEXICON,
     Meaning,
     Scene,
-    Word,
     answer,
-    capitalise,
-    function,
-    clause,
     joined,
+    lexicon,
     say,
     words,
     write,
 )
 
 FOREIGN = LANGUAGES[1:]
-POS_TAGS = "ADJ ADP ADV AUX CCONJ DET INTJ NOUN NUM PART PRON PROPN PUNCT SCONJ SYM VERB X".split()
-NER_TAGS = "O B-PER I-PER B-ORG I-ORG B-LOC I-LOC".split()
+POS_TAGS = [
+    "ADJ",
+    "ADP",
+    "ADV",
+    "AUX",
+    "CCONJ",
+    "DET",
+    "INTJ",
+    "NOUN",
+    "NUM",
+    "PART",
+    "PRON",
+    "PROPN",
+    "PUNCT",
+    "SCONJ",
+    "SYM",
+    "VERB",
+    "X",
+]
+NER_TAGS = ["O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC"]
 
 Row = dict[str, Any]
 
 
 class Block(NamedTuple):
-    """One split of one data set: where its meanings lie in the pool of its family, and which languages it has."""
+    """One split of a data set: where its meanings lie in the pool of its family, and its languages."""
 
     family: str
     start: int
@@ -97,10 +113,11 @@ class MicroWorld:
         return {split: block.languages for split, block in BLOCKS[name].items()}
 
     def rows(self, name: str, split: str, language: str) -> list[Row]:
-        """The rows of one split in one language, with the columns and the label order of the Hugging Face data set.
+        """The rows of one split in one language, with columns and label order of the Hugging Face data set.
 
-        xnli, pawsx, xcopa, xquad, udpos and panx have the same meaning at the same index in every language. The English rows of
-        xquad lie inside the validation split of squad_v1 with the same ids, as the real ones do.
+        xnli, pawsx, xcopa, xquad, udpos and panx have the same meaning at the same index in every language.
+        The English rows of xquad lie inside the validation split of squad_v1 with the same ids, as the real
+        ones do.
         """
         block = BLOCKS[name][split]
         if language not in block.languages:
@@ -109,12 +126,11 @@ class MicroWorld:
         meanings = self._pool(f"{block.family}-{language}" if name == "tatoeba" else block.family)
         make = _ROWS[name]
         return [
-            make(meanings[number], language, number - block.start, number)
-            for number in range(block.start, block.stop)
+            make(meanings[number], language, number - block.start, number) for number in range(block.start, block.stop)
         ]
 
     def document(self, rng: np.random.Generator, language: str) -> tuple[str, str]:
-        """A short document as two parts (context and question, cause and effect ...); the second may be empty."""
+        """A short document in two parts (question and context, cause and effect); the second may be empty."""
         return text.document(rng, language)
 
     def translation(self, rng: np.random.Generator, first: str, second: str) -> tuple[str, str]:
@@ -124,6 +140,10 @@ class MicroWorld:
     def sentence_pair(self, rng: np.random.Generator, first: str, second: str) -> tuple[str, str]:
         """One sentence in language `first`, and the same in language `second`."""
         return text.sentence_pair(rng, first, second)
+
+    def altered(self, rng: np.random.Generator, first: str, second: str) -> tuple[str, str, str]:
+        """A text in `first`; in `second` the same with up to two words changed; and its true translation."""
+        return text.altered(rng, first, second)
 
     def documents(self, seed: int = 0) -> Iterator[str]:
         """An endless stream of texts, in turn a document of one language and a text with its translation."""
@@ -154,17 +174,13 @@ class MicroWorld:
             size = max(b.stop for blocks in BLOCKS.values() for b in blocks.values() if b.family == family)
             rng = np.random.default_rng([self.seed, *name.encode()])
             pool: dict[str, Any] = {}
-            make = next(
-                _ROWS[n] for n, blocks in BLOCKS.items() if any(b.family == family for b in blocks.values())
-            )
+            make = next(_ROWS[n] for n, blocks in BLOCKS.items() if any(b.family == family for b in blocks.values()))
             while len(pool) < size:  # distinct as English rows: two meanings may read the same
                 meaning = draw.DRAWS[family](rng)
                 pool.setdefault(str(make(meaning, "en", 0, 0)), meaning)
             # A sentence and its twin stand side by side.
             self._pools[name] = (
-                [twins for twins in pool.values() for _ in range(2)]
-                if family == "retrieval"
-                else list(pool.values())
+                [twins for twins in pool.values() for _ in range(2)] if family == "retrieval" else list(pool.values())
             )
         return self._pools[name]
 
@@ -226,29 +242,18 @@ def _udpos(given: Meaning, language: str, index: int, number: int) -> Row:
 
 
 def _panx(given: Sequence[Scene], language: str, index: int, number: int) -> Row:
-    if len(given) == 2:
-        sentence = joined(given[0], given[1], language)
-    else:
-        sentence = words(given[0], language)
-    organisations = {word for name in draw.names("organisation") for word in _name(name, language)}
+    sentence = joined(given[0], given[1], language) if len(given) == 2 else words(given[0], language)
+    names = {word.text for concept in lexicon()["organisation"].values() for word in concept.form(language)}
     tags: list[str] = []
-    for at, word in enumerate(sentence):
-        kind = (
-            {"place": "LOC", "subject": "ORG" if word.text in organisations else "PER"}.get(word.role, "")
-            if word.head
-            else ""
-        )
-        inside = bool(kind) and at > 0 and tags[-1].endswith(kind)
+    for word in sentence:
+        kind = {"subject": "ORG" if word.text in names else "PER", "place": "LOC"}.get(word.role) if word.head else None
+        inside = kind and tags and tags[-1].endswith(kind)
         tags.append(f"{'I' if inside else 'B'}-{kind}" if kind else "O")
     return {
         "tokens": [word.text for word in sentence],
         "ner_tags": [NER_TAGS.index(tag) for tag in tags],
         "langs": [language] * len(sentence),
     }
-
-
-def _name(organisation: str, language: str) -> list[str]:
-    return [word.text for word in draw.lexicon()["organisation"][organisation].form(language)]
 
 
 def _tatoeba(given: Sequence[tuple[Scene, Scene]], language: str, index: int, number: int) -> Row:
