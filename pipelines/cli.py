@@ -98,7 +98,7 @@ def command(model: type[P], run: Callable[[P], None], *, examples: str = "") -> 
         print(f"error: {error.message}", file=sys.stderr)
         sys.exit(1)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS):
             raise
         place = f" ({error.filename})" if error.filename else ""
         print(f"error: {os.strerror(error.errno or 0)}{place}; what was complete is kept", file=sys.stderr)
@@ -106,6 +106,12 @@ def command(model: type[P], run: Callable[[P], None], *, examples: str = "") -> 
     except KeyboardInterrupt:
         print("interrupted; the same command continues where it stopped", file=sys.stderr)
         sys.exit(130)
+    except Exception as error:
+        # The tracking store can fail at any moment; importing its exception here would cost seconds.
+        if not type(error).__module__.startswith("mlflow."):
+            raise
+        print(f"error: tracking store: {str(error).splitlines()[0]}; what was complete is kept", file=sys.stderr)
+        sys.exit(1)
 
 
 def _metavar(field: FieldInfo) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from polystilts.runtime.folders import digest_of, read_json, write_json
 
@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
     from pipelines.job import Job
     from polystilts.training.checkpoint import Checkpoint
-    from polystilts.training.loop import Recorder
+    from polystilts.training.loop import Recorder, TrainingSettings
+    from polystilts.training.pretrain import PretrainingObjective, PretrainingSettings
 
 #: Share of the updates that the committed encoder has behind it.
 COMMITTED_SHARE = 0.9
@@ -44,7 +45,8 @@ def micro_encoder(job: Job) -> Checkpoint:
 
     committed = committed_folder()
     record = read_json(committed / RECORD)
-    settings = PretrainingSettings(**{k: tuple(v) if isinstance(v, list) else v for k, v in record["settings"].items()})
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in record["settings"].items()}
+    settings = PretrainingSettings(**values)
     objective = _objective(Tokenizer.from_file(str(committed / "tokenizer.json")), settings)
     if record["world"] != MicroWorld().digest():
         raise ChecksumMismatch(

@@ -155,6 +155,7 @@ def _train(
         pad=pieces.pad,
         seed=job.seed,
         max_tokens=shared.max_tokens,
+        overhead=shared.call_overhead,
     )
     settings = _settings(shared, selection=selection, seed=job.seed)
     parameters = {

@@ -98,7 +98,7 @@ def test_presets_are_valid() -> None:
         assert load_preset(name).targets
 
 
-FORBIDDEN = re.compile(r"(?<![\w.])/(work|farm|root|home)/")
+FORBIDDEN = re.compile(r"(?<![\w.])/(work|farm)/")
 
 
 def test_no_path_of_one_machine_is_in_the_repository() -> None:

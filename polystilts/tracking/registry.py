@@ -91,7 +91,7 @@ def register_bundle(
 ) -> Registered:
     """Logs a bundle as a pyfunc in the active run and registers it; uploads nothing if this digest has a version.
 
-    The version's link to its LoggedModel is `source`; ids are tags as well, because MLflow 3.17 leaves `model_id` empty.
+    The version's link to its LoggedModel is `source`; ids are tags as well: MLflow 3.17 leaves `model_id` empty.
 
     Raises:
         ChecksumMismatch: what was uploaded does not come back as it was.
@@ -119,9 +119,6 @@ def register_bundle(
             input_example=pd.DataFrame(_EXAMPLES[bundle.settings.format]),
         )
     _check_upload(info.model_uri, bundle)
-    if not client.search_registered_models(filter_string=f"name = '{name}'"):
-        client.create_registered_model(name)
-    version = client.create_model_version(name, source=info.model_uri, run_id=run.info.run_id if run else None)
     everything = {
         **tags,
         "digest": bundle.digest,
@@ -130,9 +127,16 @@ def register_bundle(
         "model_id": info.model_id,
         "checkpoint_model_id": checkpoint_id or "",
     }
-    for key, value in everything.items():
-        client.set_model_version_tag(name, version.version, key, str(value)[:DESCRIPTION_LIMIT])
-    client.update_model_version(name, version.version, description=description[:DESCRIPTION_LIMIT])
+    if not client.search_registered_models(filter_string=f"name = '{name}'"):
+        client.create_registered_model(name)
+    # One write: a version without its tags never exists.
+    version = client.create_model_version(
+        name,
+        source=info.model_uri,
+        run_id=run.info.run_id if run else None,
+        tags={key: str(value)[:DESCRIPTION_LIMIT] for key, value in everything.items()},
+        description=description[:DESCRIPTION_LIMIT],
+    )
     return Registered(name, str(version.version), bundle.digest, bundle.target, everything)
 
 

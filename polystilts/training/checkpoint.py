@@ -24,6 +24,7 @@ from polystilts.runtime.folders import (
     write_json,
 )
 from polystilts.training.model import check_tokenizer, read_config
+from polystilts.training.state import os_errors
 
 LINEAGE = "lineage.json"
 SCHEMA_VERSION = 1
@@ -111,7 +112,8 @@ def write_checkpoint(
     if not (tokenizer_from / "tokenizer.json").is_file():
         raise MissingData(f"no tokenizer.json in {tokenizer_from.absolute()}", given=str(tokenizer_from))
     with new_folder(final) as folder:
-        model.save_pretrained(folder)
+        with os_errors(folder / "model.safetensors"):
+            model.save_pretrained(folder)
         for name in _TOKENIZER_FILES:
             if (tokenizer_from / name).is_file():
                 shutil.copyfile(tokenizer_from / name, folder / name)

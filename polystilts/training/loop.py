@@ -196,7 +196,11 @@ def _optimizer(module: nn.Module, settings: TrainingSettings) -> torch.optim.Ada
         {"params": plain, "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(
-        groups, lr=settings.learning_rate, betas=(0.9, settings.adam_beta2), eps=settings.adam_epsilon
+        groups,
+        lr=settings.learning_rate,
+        betas=(0.9, settings.adam_beta2),
+        eps=settings.adam_epsilon,
+        fused=True,  # one pass over each tensor: a tenth of a small encoder's update otherwise
     )
 
 

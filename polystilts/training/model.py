@@ -147,12 +147,14 @@ def summed_loss(
     outputs: Mapping[str, Tensor],
     targets: Sequence[np.ndarray],
     groups: Sequence[int],
+    attention_mask: Tensor,
 ) -> Tensor:
     """Cross entropy summed over rows (pair), groups (choice), labelled tokens (tagging) or windows (span).
 
     Args:
         targets: one array a row, as the format's `targets` gives them.
         groups: sizes of consecutive groups of rows (choice); ignored otherwise.
+        attention_mask: [rows, tokens]; padding is no candidate (span), so the loss does not depend on it.
     """
     device = next(iter(outputs.values())).device
     if settings.format == "choice":
@@ -171,9 +173,11 @@ def summed_loss(
         return functional.cross_entropy(logits.flatten(0, 1), tags.flatten(), ignore_index=IGNORED, reduction="sum")
     gold = torch.from_numpy(np.stack(targets)).to(device)
     if settings.format == "span":
-        start = functional.cross_entropy(outputs["start"].float(), gold[:, 0], reduction="sum")
-        end = functional.cross_entropy(outputs["end"].float(), gold[:, 1], reduction="sum")
-        return (start + end) / 2
+        padding = attention_mask == 0
+        start, end = (outputs[name].float().masked_fill(padding, -torch.inf) for name in ("start", "end"))
+        first = functional.cross_entropy(start, gold[:, 0], reduction="sum")
+        last = functional.cross_entropy(end, gold[:, 1], reduction="sum")
+        return (first + last) / 2
     return functional.cross_entropy(outputs["logits"].float(), gold, reduction="sum")
 
 

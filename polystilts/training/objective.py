@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from polystilts.errors import InvalidValue
 from polystilts.formats import Features, FormatSettings
-from polystilts.formats.batching import collate, pack
+from polystilts.formats.batching import CALL_OVERHEAD, collate, pack
 from polystilts.formats.tagging import IGNORED
 from polystilts.formats.values import Rejected
 from polystilts.training.model import forward_rows, summed_loss
@@ -91,19 +91,24 @@ class Mixture:
             (labelled tokens for tagging) of the whole update, so packing changes speed and nothing else.
         pad_to: pads every row to this length in micro-batches of `max_tokens` instead of packing (the benchmark's
             baseline: what XTREME's and jiant's scripts do); 0 = pack.
+        overhead: what a micro-batch costs beside its tokens, in tokens; more for small models and for GPUs.
     """
 
-    def __init__(self, tasks: Sequence[TaskRows], *, pad: int, seed: int, max_tokens: int, pad_to: int = 0) -> None:
+    def __init__(
+        self,
+        tasks: Sequence[TaskRows],
+        *,
+        pad: int,
+        seed: int,
+        max_tokens: int,
+        pad_to: int = 0,
+        overhead: int = CALL_OVERHEAD,
+    ) -> None:
         for task in tasks:
             if not task.rows:
                 raise InvalidValue(f"task {task.name} has no training rows", param="intermediate", limit=1, given=0)
-        self.tasks, self.pad, self.seed, self.max_tokens, self.pad_to = (
-            tuple(tasks),
-            pad,
-            seed,
-            max_tokens,
-            pad_to,
-        )
+        self.tasks, self.pad, self.seed = tuple(tasks), pad, seed
+        self.max_tokens, self.pad_to, self.overhead = max_tokens, pad_to, overhead
         self.total_updates = sum(task.updates for task in tasks)
         sizes = np.array([len(task.rows) for task in tasks], dtype=float)
         drawn = np.random.default_rng([seed, 0]).choice(len(tasks), size=self.total_updates, p=sizes / sizes.sum())
@@ -132,7 +137,7 @@ class Mixture:
     def _micro_batches(self, rows: list[TrainingRow]) -> list[list[TrainingRow]]:
         widest = max(len(row.features) for row in rows)
         lengths = [self.pad_to or row.length for row in rows]
-        return [[rows[i] for i in group] for group in pack(lengths, self.max_tokens // widest)]
+        return [[rows[i] for i in group] for group in pack(lengths, self.max_tokens // widest, overhead=self.overhead)]
 
     def _loss(self, module: nn.Module, task: TaskRows, batch: list[TrainingRow], weight: int) -> Tensor:
         model: Any = module[task.name] if isinstance(module, nn.ModuleDict) else module
@@ -141,7 +146,8 @@ class Mixture:
         ids, mask = (torch.from_numpy(arrays[name]).to(model.device) for name in ("input_ids", "attention_mask"))
         outputs = forward_rows(model, task.settings, ids, mask)
         targets = [t for row in batch for t in row.targets]
-        return summed_loss(task.settings, outputs, targets, [len(row.features) for row in batch]) / weight
+        groups = [len(row.features) for row in batch]
+        return summed_loss(task.settings, outputs, targets, groups, mask) / weight
 
 
 def _weight(settings: FormatSettings, rows: Sequence[TrainingRow]) -> int:

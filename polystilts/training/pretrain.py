@@ -119,9 +119,9 @@ def encoder_config(vocabulary: int) -> XLMRobertaConfig:
 def new_encoder(vocabulary: int, seed: int, sharpness: float = 6.0) -> XLMRobertaForMaskedLM:
     """The small encoder before its first update.
 
-    In half of the heads keys start equal to queries, so that each token looks for its like from the start: comparing
-    two texts is what takes a small encoder longest to find by itself (mimetic initialisation, Trockman and Kolter
-    2023, arXiv:2305.09828).
+    In half of the heads keys start equal to queries, so that each token looks for its like from the start:
+    comparing two texts is what takes a small encoder longest to find by itself (mimetic initialisation,
+    Trockman and Kolter 2023, arXiv:2305.09828).
 
     Args:
         vocabulary: pieces of the tokenizer.
@@ -134,10 +134,12 @@ def new_encoder(vocabulary: int, seed: int, sharpness: float = 6.0) -> XLMRobert
         model = XLMRobertaForMaskedLM(config)
         size = config.hidden_size // config.num_attention_heads
         half = config.hidden_size // 2
+        weights = dict(model.named_parameters())
         with torch.no_grad():
-            model.roberta.embeddings.position_embeddings.weight.mul_(0.5)
-            for layer in model.roberta.encoder.layer:
-                query, key = layer.attention.self.query.weight, layer.attention.self.key.weight
+            weights["roberta.embeddings.position_embeddings.weight"].mul_(0.5)  # first of all, words count
+            for layer in range(config.num_hidden_layers):
+                attention = f"roberta.encoder.layer.{layer}.attention.self"
+                query, key = weights[f"{attention}.query.weight"], weights[f"{attention}.key.weight"]
                 query[:half].normal_(0.0, (sharpness / (size**0.5 * config.hidden_size)) ** 0.5)
                 key[:half] = query[:half]
     return model

@@ -2,15 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+
+
+@contextlib.contextmanager
+def os_errors(path: Path) -> Iterator[None]:
+    """A full disk reported by safetensors as the OSError it is, and what was half written removed.
+
+    Raises:
+        OSError: with the number that the system gave.
+    """
+    try:
+        yield
+    except SafetensorError as error:
+        path.unlink(missing_ok=True)
+        number = re.search(r"os error (\d+)", str(error))
+        if not number:
+            raise
+        code = int(number[1])
+        raise OSError(code, os.strerror(code), str(path)) from None
+
 
 STATE, BEST = "state.safetensors", "best.safetensors"
 
@@ -102,14 +124,11 @@ class TrainingState:
         for name, parameter in self._parameters.items():
             keys = [key for key in ("step", "exp_avg", "exp_avg_sq") if f"{key}.{name}" in tensors]
             if keys:
-                self._adam()[parameter] = {
-                    # AdamW keeps its step counter on the CPU.
-                    key: tensors[f"{key}.{name}"].to("cpu" if key == "step" else parameter.device)
-                    for key in keys
-                }
+                self._adam()[parameter] = {key: tensors[f"{key}.{name}"].to(parameter.device) for key in keys}
 
     def _write(self, name: str, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         temporary = self.folder / f".{name}.{os.getpid()}"
-        save_file(tensors, temporary, metadata=metadata)
+        with os_errors(temporary):
+            save_file(tensors, temporary, metadata=metadata)
         os.replace(temporary, self.folder / name)

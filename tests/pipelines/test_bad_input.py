@@ -125,3 +125,29 @@ def test_help_teaches_without_loading_anything(name: str) -> None:
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert result.returncode == 0, result.stderr
     assert "examples:" in result.stdout
+
+
+def test_a_full_disk_is_one_message_and_leaves_nothing_half_written(encoder: Path, tmp_path: Path) -> None:
+    """The limit of one file's size stands for the disk's: writing fails with the same kind of error."""
+    code = f"""
+import resource, signal
+from pathlib import Path
+from pipelines.cli import Parameters, command
+from polystilts.training.checkpoint import write_checkpoint
+from polystilts.training.model import build_model
+
+def run(parameters):
+    model = build_model("sentence", Path({str(encoder)!r}))
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+    write_checkpoint(
+        Path({str(tmp_path / "final")!r}), model, tokenizer_from=Path({str(encoder)!r}), key="k", lineage={{"phase": "x"}}
+    )
+
+command(Parameters, run)
+"""
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 1, result.stderr
+    assert "error: File too large" in result.stderr
+    assert "what was complete is kept" in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["encoder"]

@@ -114,7 +114,7 @@ def test_the_whole_job_and_its_repetition(
     # a changed checkpoint is refused
     with (target / "config.json").open("a") as file:
         file.write(" ")
-    with pytest.raises(ChecksumMismatch, match="config.json has sha256"):
+    with pytest.raises(ChecksumMismatch, match=r"config\.json has sha256"):
         open_checkpoint(target)
 
 
@@ -144,7 +144,7 @@ print(json.dumps({{"prediction": found["prediction"].tolist(), "torch": sys.modu
 
 def test_a_killed_job_continues_and_its_runs_are_marked(parameters: main.Main, tracking: str, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "pipelines.main", "--preset", parameters.preset, "--serve", "false"]
-    command += ["--output", parameters.output]
+    command += ["--output", parameters.output, "--intermediate", "udpos", "--targets", "udpos"]
     log = tmp_path / "log"
     with log.open("wb") as file:
         process = subprocess.Popen(command, cwd=ROOT, stdout=file, stderr=file)
@@ -159,7 +159,7 @@ def test_a_killed_job_continues_and_its_runs_are_marked(parameters: main.Main, t
     left = client.search_runs(experiment, "attributes.status = 'RUNNING'")
     assert left, "the killed job left no open run, so this test looked at nothing"
 
-    main.run(parameters)
+    main.run(parameters.model_copy(update={"intermediate": "udpos", "targets": "udpos"}))
     for run in left:
         found = client.get_run(run.info.run_id)
         assert found.info.status == "KILLED"

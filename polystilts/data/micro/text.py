@@ -57,15 +57,21 @@ def sentence_pair(rng: Generator, first: str, second: str) -> tuple[str, str]:
 def altered(rng: Generator, first: str, second: str) -> tuple[str, str, str]:
     """A text in language `first`; in `second` the same with up to two words changed; its true translation.
 
-    Half of the texts are scenes retold, half are contexts with a question and its answer.
+    The texts are contexts with a question and its answer, causes with their effects, or scenes retold.
     """
-    if rng.random() < 0.5:
+    kind = rng.random()
+    if kind < 0.4:
         given = draw.reading(rng, int(rng.integers(1, 3)))
         false = replace(given.query, scene=draw.altered(rng, given.query.scene))
         return together(given.context, first), _answered(false, second), _answered(given.query, second)
-    told = draw.never_or_always(rng)
-    true = draw.front(rng, told)
-    return say(told, first), say(draw.altered(rng, true), second), say(true, second)
+    if kind < 0.6:
+        choice = draw.choice(rng)
+        text = f"{say(choice.premise, first)} {PROMPTS[choice.question]}"
+        told = choice.choices[rng.integers(2)]
+        return text, say(told, second), say(choice.choices[choice.label], second)
+    scene = draw.never_or_always(rng)
+    true = draw.front(rng, scene)
+    return say(scene, first), say(draw.altered(rng, true), second), say(true, second)
 
 
 def together(meanings: Sequence[Meaning], language: str) -> str:
