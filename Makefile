@@ -55,7 +55,10 @@ serve: $(BIN)/.installed ## the champions of the last job on http://127.0.0.1:30
 	$(BIN)/python -m pipelines.serve
 
 ui: $(BIN)/.installed ## MLflow's pages on http://127.0.0.1:5000
-	$(BIN)/mlflow ui --host 127.0.0.1 --port 5000
+	@case "$(MLFLOW_TRACKING_URI)" in \
+	  http*) echo "the tracking server has its own pages: $(MLFLOW_TRACKING_URI)";; \
+	  *) $(BIN)/mlflow ui --backend-store-uri "$(MLFLOW_TRACKING_URI)" --host 127.0.0.1 --port 5000;; \
+	esac
 
 bench: $(BIN)/.installed ## benchmarks; each prints a table and writes benchmarks/results/NAME.json
 	$(BIN)/python -m benchmarks.training

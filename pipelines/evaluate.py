@@ -20,6 +20,8 @@ class Evaluate(JobParameters):
 
     target: str = Field(description="the target")
 
+    options = (NONE, "--target")
+
     def tasks_asked(self) -> tuple[str, str]:
         return NONE, self.target
 
@@ -33,7 +35,7 @@ def run(parameters: Evaluate) -> None:
         checkpoint = phases.base_checkpoint(job)
         for spec in job.targets:
             cell = phases.score_checkpoint(job, spec, checkpoint)
-            phases.summary_of(job, [cell]).render(job.console)
+            phases.summary_of(job, [cell], name=f"{spec.name}-{cell.recipe}").render(job.console)
 
 
 if __name__ == "__main__":

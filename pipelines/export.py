@@ -20,6 +20,8 @@ class Export(JobParameters):
 
     target: str = Field(description="the target")
 
+    options = (NONE, "--target")
+
     def tasks_asked(self) -> tuple[str, str]:
         return NONE, self.target
 

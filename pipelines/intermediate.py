@@ -15,10 +15,12 @@ EXAMPLES = """\
 class Intermediate(JobParameters):
     """Trains an encoder on intermediate tasks and prints the checkpoint's folder."""
 
-    tasks: str = Field(description="one task, or several of one mixture joined by '+'")
+    tasks: str = Field(description="mixtures to train, ',' between candidates, '+' inside a mixture")
+
+    options = ("--tasks", NONE)
 
     def tasks_asked(self) -> tuple[str, str]:
-        return self.tasks.replace(",", "+"), NONE
+        return self.tasks, NONE
 
 
 def run(parameters: Intermediate) -> None:
@@ -28,7 +30,8 @@ def run(parameters: Intermediate) -> None:
 
     with phases.whole(job, tracker, "intermediate", parameters):
         base = phases.base_checkpoint(job)
-        print(phases.train_intermediate(job, job.intermediate[0], base).folder)
+        for mixture in job.intermediate:
+            print(phases.train_intermediate(job, mixture, base).folder)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 from rich.console import Console
@@ -34,6 +34,9 @@ class JobParameters(Parameters):
     base: str = Field("", description="micro, a hub id, or a folder in Hugging Face layout")
     seed: int = Field(-1, ge=-1, description="of data order and new heads; -1 takes the preset's")
     output: str = Field("outputs", description="folder for checkpoints, evaluations and bundles")
+
+    #: The options that `tasks_asked` reads, for messages.
+    options: ClassVar[tuple[str, str]] = ("--intermediate", "--targets")
 
     def tasks_asked(self) -> tuple[str, str]:
         """Intermediate mixtures and targets as written; '' takes the preset's, NONE means none."""
@@ -76,6 +79,7 @@ class Job:
             Problems: all of them together.
         """
         intermediate, targets = parameters.tasks_asked()
+        mixture_option, target_option = parameters.options
         preset = load_preset(parameters.preset)
         problems: list[PolystiltsError] = []
         source: Source | None = None
@@ -85,12 +89,12 @@ class Job:
             problems.append(error)
         mixtures: list[tuple[TaskSpec, ...]] = []
         for text in _names("" if intermediate == NONE else intermediate or preset.intermediate):
-            for spec in _collect(problems, lambda text=text: parse_mixture(text, param="--intermediate")):
+            for spec in _collect(problems, lambda text=text: parse_mixture(text, param=mixture_option)):
                 mixtures.append(spec)
         specs = [
             spec
             for name in _names("" if targets == NONE else targets or preset.targets)
-            for spec in _collect(problems, lambda name=name: get_task(name, param="--targets"))
+            for spec in _collect(problems, lambda name=name: get_task(name, param=target_option))
         ]
         for name in preset.tasks:
             _collect(problems, lambda name=name: get_task(name, param=f"{parameters.preset}: tasks"))
@@ -99,7 +103,7 @@ class Job:
         if folder and not folder.is_dir():
             problems.append(MissingData(f"no folder {folder}", param="--base", given=base))
         if source:
-            problems += _missing_rows(source, mixtures, specs)
+            problems += _missing_rows(source, mixtures, specs, parameters.options)
         output = Path(parameters.output)
         if problems or source is None:
             raise Problems(problems)
@@ -164,7 +168,10 @@ def _folder(base: str) -> Path | None:
 
 
 def _missing_rows(
-    source: Source, mixtures: Sequence[tuple[TaskSpec, ...]], targets: Sequence[TaskSpec]
+    source: Source,
+    mixtures: Sequence[tuple[TaskSpec, ...]],
+    targets: Sequence[TaskSpec],
+    options: tuple[str, str],
 ) -> list[PolystiltsError]:
     problems: list[PolystiltsError] = []
     trained = {spec.name: spec for mixture in mixtures for spec in mixture}
@@ -173,7 +180,7 @@ def _missing_rows(
             problems.append(
                 InvalidValue(
                     f"{spec.name} has no training rows of its own; it is trained on {spec.train_task or 'nothing'}",
-                    param="--intermediate",
+                    param=options[0],
                     given=spec.name,
                 )
             )
@@ -192,7 +199,7 @@ def _missing_rows(
         splits = [split for split in (spec.choice_split, spec.report_split) if split]
         if not any(source.languages(spec, split) for split in splits):
             problems.append(
-                MissingData(f"{source.name} has no evaluation rows of {spec.name}", param="--targets", given=spec.name)
+                MissingData(f"{source.name} has no evaluation rows of {spec.name}", param=options[1], given=spec.name)
             )
     return problems
 

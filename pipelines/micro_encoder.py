@@ -48,7 +48,7 @@ def micro_encoder(job: Job) -> Checkpoint:
     values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in record["settings"].items()}
     settings = PretrainingSettings(**values)
     objective = _objective(Tokenizer.from_file(str(committed / "tokenizer.json")), settings)
-    if record["world"] != MicroWorld().digest():
+    if record["world_digest"] != MicroWorld().digest():
         raise ChecksumMismatch(
             "the micro world has changed since its encoder was pretrained; rebuild it with: make micro-encoder"
         )
@@ -89,7 +89,7 @@ def micro_encoder(job: Job) -> Checkpoint:
             lineage={
                 "phase": "pretrain",
                 "name": "micro",
-                "world": record["world"],
+                "world_digest": record["world_digest"],
                 "updates": settings.updates,
                 "seed": SEED,
                 "version": __version__,
@@ -106,18 +106,14 @@ def rebuild(recorder: Recorder | None = None, *, folder: Path | None = None) -> 
     """Pretrains the committed encoder anew from the lexicon: the first 90 % of the updates, stored as float16."""
     import tempfile
 
-    import torch
-    from transformers import XLMRobertaForMaskedLM
-
     from polystilts.data.micro.world import MicroWorld
     from polystilts.runtime.folders import new_folder
     from polystilts.training.loop import train
-    from polystilts.training.pretrain import PretrainingSettings, encoder_config, train_tokenizer
+    from polystilts.training.pretrain import PretrainingSettings, new_encoder, train_tokenizer
 
     settings = PretrainingSettings()
     tokenizer = train_tokenizer(MicroWorld().vocabulary())
-    torch.manual_seed(SEED)
-    model = XLMRobertaForMaskedLM(encoder_config(tokenizer.get_vocab_size()))
+    model = new_encoder(tokenizer.get_vocab_size(), SEED)
     stop = round(COMMITTED_SHARE * settings.updates)
     with tempfile.TemporaryDirectory(prefix="polystilts-") as scratch:
         train(
@@ -138,18 +134,19 @@ def rebuild(recorder: Recorder | None = None, *, folder: Path | None = None) -> 
         write_json(
             temporary / RECORD,
             {
-                "world": MicroWorld().digest(),
+                "world_digest": MicroWorld().digest(),
                 "seed": SEED,
-                "updates_done": stop,
                 "settings": dataclasses.asdict(settings),
-                "weights": "float16; fine-tuning and the remaining updates run in float32",
+                "updates_done": stop,
+                "updates_left": settings.updates - stop,
+                "weights": "float16; AdamW's moments are not kept",
             },
         )
     return final
 
 
 def _objective(tokenizer: Tokenizer, settings: PretrainingSettings) -> PretrainingObjective:
-    from polystilts.data.micro.world import LANGUAGES, MicroWorld
+    from polystilts.data.micro import LANGUAGES, MicroWorld
     from polystilts.training.pretrain import PretrainingObjective
 
     return PretrainingObjective(MicroWorld(), LANGUAGES, tokenizer, settings, SEED)

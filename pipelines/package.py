@@ -22,7 +22,7 @@ from polystilts.runtime.models_folder import CURRENT, read_current
 
 NAME = "polystilts"
 
-#: Nothing phones home from anything we start.
+#: Nothing phones home from anything we start, unless a user says so.
 NO_TRACKING = {"BENTOML_DO_NOT_TRACK": "True", "DO_NOT_TRACK": "true"}
 
 
@@ -50,7 +50,7 @@ def bento_environment(home: Path | None) -> dict[str, str]:
     Args:
         home: the bento store, BENTOML_HOME; None = the user's.
     """
-    environment = {**os.environ, **NO_TRACKING}
+    environment = {**NO_TRACKING, **os.environ}
     if home is not None:
         environment["BENTOML_HOME"] = str(home.absolute())
     return environment

@@ -390,7 +390,7 @@ def run_grid(job: Job) -> list[Cell]:
     base = base_checkpoint(job)
     for spec in job.targets:
         absent = missing_languages(job.source, spec)
-        if absent:
+        if absent and job.source.name != "micro":
             job.say(f"  {spec.name}: no rows here for {len(absent)} languages of the set: {' '.join(absent)}")
     parents = {BASELINE: base}
     for mixture in job.intermediate:
@@ -402,21 +402,26 @@ def run_grid(job: Job) -> list[Cell]:
     return cells
 
 
-def summary_of(job: Job, cells: Sequence[Cell]) -> Summary:
-    """The result table on report rows, with the trivial baselines beside it; logged to the job's run."""
+def summary_of(job: Job, cells: Sequence[Cell], *, name: str = "summary") -> Summary:
+    """The result table on report rows, with the trivial baselines beside it; logged to the job's run.
+
+    Args:
+        name: of the files in `reports/`.
+    """
     summary = summarise(
         {(cell.spec.name, cell.recipe): cell.rows for cell in cells},
-        {spec.name: trivial_rows(job, spec) for spec in job.targets},
+        {spec.name: trivial_rows(job, spec) for spec in dict.fromkeys(cell.spec for cell in cells)},
         source=job.source.name,
         seed=job.seed,
     )
     folder = job.output / "reports"
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "summary.json", summary.to_json())
-    (folder / "summary.md").write_text(summary.markdown(), encoding="utf-8")
-    summary.plot(folder / "summary.png")
+    write_json(folder / f"{name}.json", summary.to_json())
+    (folder / f"{name}.md").write_text(summary.markdown(), encoding="utf-8")
+    summary.plot(folder / f"{name}.png")
     if mlflow.active_run():
-        mlflow.log_artifacts(str(folder), "report")
+        for suffix in ("json", "md", "png"):
+            mlflow.log_artifact(str(folder / f"{name}.{suffix}"), "report")
     return summary
 
 
@@ -448,7 +453,16 @@ def export_cell(job: Job, cell: Cell) -> Bundle:
     from polystilts.export.onnx import export_bundle
     from polystilts.runtime.bundle import open_bundle
 
-    key = digest_of({"weights": cell.checkpoint.weights, "target": cell.spec.name, "settings": cell.settings.to_json()})
+    languages = list(dict.fromkeys(row.language for row in cell.rows))
+    key = digest_of(
+        {
+            "weights": cell.checkpoint.weights,
+            "target": cell.spec.name,
+            "settings": cell.settings.to_json(),
+            "languages": languages,
+            "code": code_digest("export"),
+        }
+    )
     place = job.output / "bundles" / f"{cell.spec.name}-{key[:16]}"
     if place.is_dir():
         job.say(f"  export {cell.spec.name}: done before, found in {shown(place)}")
@@ -460,6 +474,7 @@ def export_cell(job: Job, cell: Cell) -> Bundle:
             place,
             target=cell.spec.name,
             examples=_parity_examples(job, cell.spec),
+            languages=languages,
         )
         mlflow.log_metrics({"parity": exported.parity, "agreement": exported.agreement})
     job.say(
@@ -517,8 +532,8 @@ def promote_cell(job: Job, cell: Cell, bundle: Bundle) -> Any:
     key = digest_of({"promote": bundle.digest})
     with job.tracker.run(
         "promote", f"promote/{cell.spec.name}", key, {"task": cell.spec.name, "recipe": cell.recipe}
-    ) as run:
-        checkpoint_id = registry.checkpoint_model_id(cell.checkpoint, run.info.experiment_id)
+    ):
+        checkpoint_id = registry.checkpoint_model_id(cell.checkpoint)
         registered = registry.register_bundle(bundle, checkpoint_id=checkpoint_id, tags=tags, description=description)
         before = registry.set_champion(registered)
     replaced = f", replacing version {before}" if before else ""

@@ -17,6 +17,8 @@ class Target(JobParameters):
 
     target: str = Field(description="the target; those with the same English training set share a checkpoint")
 
+    options = (NONE, "--target")
+
     def tasks_asked(self) -> tuple[str, str]:
         return NONE, self.target
 

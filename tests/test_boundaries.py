@@ -101,7 +101,7 @@ def test_arrows(module: str, path: Path) -> None:
         assert not list(imports(path, module))
         return
     layer = layer_of(module)
-    assert layer is not None, f"{module} belongs to no layer of design.md section 3"
+    assert layer is not None, f"{module} belongs to no layer of docs/architecture.md"
     parents = {name for name in ALLOWED if layer == name or layer.startswith(f"{name}.")}
     allowed = parents | {package for name in parents for package in ALLOWED[name]}
     wrong = {

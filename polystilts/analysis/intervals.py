@@ -1,7 +1,7 @@
 """95 % intervals over rows: how far a number of *this checkpoint* would move with other rows of its kind.
 
-Nothing here speaks of a recipe: that needs several seeds, which are a second, crossed source of variance
-(protocols.md section 4). Rows are resampled in the units that the task names. In a parallel task a unit
+Nothing here speaks of a recipe: that needs several seeds, which are a second, crossed source of variance.
+Rows are resampled in the units that the task names. In a parallel task a unit
 is drawn jointly for all languages: drawn per language, the "95 %" interval of the mean over languages is far
 too short, because a hard sentence is hard in every language.
 
@@ -145,7 +145,7 @@ def smallest_difference(standard_error: float, *, power: float = 0.8) -> float:
     """The smallest true difference, in points, that a two-sided test at 95 % finds with this power.
 
     `standard_error` is that of the difference, in points. For accuracy, two models that disagree on a share
-    d of n rows have 100 sqrt(d / n): 500 rows at 20 % give 2.0 points, hence 5.6 (protocols.md section 4).
+    d of n rows have 100 sqrt(d / n): 500 rows at 20 % give 2.0 points, hence 5.6.
     """
     return float((norm.ppf(0.5 + LEVEL / 2) + norm.ppf(power)) * standard_error)
 

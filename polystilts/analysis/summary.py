@@ -76,7 +76,7 @@ class TargetResult:
     cells: Mapping[str, Cell]
 
     def tells_nothing(self, recipe: str) -> bool:
-        """Both this cell and the baseline are floor: no conclusion uses their difference (protocols.md 3)."""
+        """Both this cell and the baseline are floor: no conclusion uses their difference."""
         return self.cells[recipe].floor and BASELINE in self.cells and self.cells[BASELINE].floor
 
 

@@ -168,7 +168,7 @@ class HubSource:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise MissingData(
                 f"{hub.id} ({revision}) is not in the cache and cannot be fetched ({reason}); "
-                "run prepare where the hub can be reached",
+                "load it once where the hub can be reached",
                 given=hub.id,
             ) from error
         files = _find(Path(folder), patterns)

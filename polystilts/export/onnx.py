@@ -83,6 +83,7 @@ def export_bundle(
     *,
     target: str,
     examples: Sequence[Any],
+    languages: Sequence[str] = (),
 ) -> Exported:
     """Exports a checkpoint to `place`, checks parity on `examples` and records the self-test.
 
@@ -90,6 +91,7 @@ def export_bundle(
         settings: of the format; for 'sentence' with the one layer that is served.
         place: the folder to make; its parent is created.
         examples: rows on which parity is measured; the shortest few become the self-test.
+        languages: those the checkpoint was scored in; noted in the lineage.
 
     Raises:
         ParityError: outputs differ by more than PARITY_FP32; nothing is left behind.
@@ -119,7 +121,10 @@ def export_bundle(
             target=target,
             settings=settings,
             precision="fp32",
-            lineage={k: v for k, v in checkpoint.lineage.items() if k not in ("files", "format")},
+            lineage={
+                **{k: v for k, v in checkpoint.lineage.items() if k not in ("files", "format")},
+                "languages": list(languages),
+            },
             self_test=record_self_test(ort_predictor, shortest, tolerance=SELF_TEST_FP32),
         )
         for path in folder.iterdir():

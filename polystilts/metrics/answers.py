@@ -39,7 +39,7 @@ _HAN = re.compile(r"([\u4e00-\u9fa5])")
 def squad_normalise(text: str, language: str = "en") -> str:
     """Lower case, no ASCII punctuation, no English articles, single spaces.
 
-    SQuAD 1.1's evaluation script; XTREME applies it to XQuAD and TyDiQA whatever the language (paper.md 2.4),
+    SQuAD 1.1's evaluation script; XTREME applies it to XQuAD and TyDiQA whatever the language,
     so Chinese and Thai are compared as whole space-separated stretches. `language` is not used.
     """
     text = text.lower().translate(_ASCII_PUNCTUATION)

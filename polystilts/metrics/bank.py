@@ -1,6 +1,6 @@
 """The prediction bank: one row per scored example, in Parquet.
 
-Every table, interval and later metric is computed from these rows, without a model (protocols.md section 4).
+Every table, interval and later metric is computed from these rows, without a model.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from polystilts.errors import BadRow, MissingData
 
-#: What a row may be used for (protocols.md section 1): choose a checkpoint, choose a recipe, or be reported.
+#: What a row may be used for: choose a checkpoint, choose a recipe, or be reported.
 ROLES = ("checkpoint", "choice", "report")
 
 

@@ -93,7 +93,7 @@ def ratio(numerator: Floats, denominator: Floats, empty: float) -> Floats:
 class Accuracy(Metric):
     """Share of rows whose prediction equals the gold; statistics (correct, 1).
 
-    XTREME's and XTREME-R's evaluate.py for XNLI, PAWS-X and XCOPA (protocols.md section 3). `details` adds
+    XTREME's and XTREME-R's evaluate.py for XNLI, PAWS-X and XCOPA. `details` adds
     the F1 of every label that occurs in gold, by scikit-learn.
     """
 

@@ -57,7 +57,7 @@ class PosF1(SpanF1):
     """XTREME's number for UD-POS: chunk F1 of seqeval 1.2.2 on tags that have no prefix.
 
     seqeval takes the first letter of a tag for its prefix and the rest for its type, so that neighbours
-    of one type merge into a chunk and CCONJ and SCONJ are one type (paper.md 7.8, protocols.md section 3).
+    of one type merge into a chunk and CCONJ and SCONJ are one type.
     `details` therefore gives four numbers:
 
     - ``pos_f1``: the above, what evaluate.py prints with seqeval 1.2.2; the main number;

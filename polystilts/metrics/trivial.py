@@ -1,4 +1,4 @@
-"""Trivial baselines: what a score must beat before it means anything (protocols.md section 3).
+"""Trivial baselines: what a score must beat before it means anything.
 
 Everything is learnt from the English training rows, as the models are, and applied to every language.
 """

@@ -78,10 +78,12 @@ def log_checkpoint(checkpoint: Checkpoint, *, run_id: str, experiment_id: str, n
     return str(model.model_id)
 
 
-def checkpoint_model_id(checkpoint: Checkpoint, experiment_id: str) -> str | None:
-    """The LoggedModel of a checkpoint by its key, if it was logged before."""
-    found = MlflowClient().search_logged_models(
-        [experiment_id], filter_string=f"tags.`polystilts.key` = '{checkpoint.key}'", max_results=1
+def checkpoint_model_id(checkpoint: Checkpoint) -> str | None:
+    """The LoggedModel of a checkpoint by its key, in whichever experiment it was logged."""
+    client = MlflowClient()
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    found = client.search_logged_models(
+        experiments, filter_string=f"tags.`polystilts.key` = '{checkpoint.key}'", max_results=1
     )
     return str(found[0].model_id) if found else None
 
@@ -171,7 +173,7 @@ def champion(target: str, into: Path) -> tuple[Registered, Bundle]:
         version = MlflowClient().get_model_version_by_alias(name, CHAMPION)
     except MlflowException:
         raise NoModel(
-            f"{name} has no {CHAMPION}; make one with: mlflow run . --env-manager local -e promote -P target={target}",
+            f"{name} has no {CHAMPION}; make one with: mlflow run . --env-manager local -P targets={target}",
             param="target",
             given=target,
         ) from None

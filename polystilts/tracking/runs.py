@@ -25,6 +25,9 @@ from rich.progress import (
 
 EXPERIMENT = "polystilts"
 
+#: Time between two writes of metrics: a store over the network would else slow the loop.
+FLUSH_SECONDS = 3.0
+
 #: Tags that every run carries.
 KEY, PHASE, HOST, PROCESS, RESUMED_BY, RESUMES = (
     "polystilts.key",
@@ -99,6 +102,7 @@ class RunRecorder:
     def __init__(self, console: Console) -> None:
         self._progress = progress_bar(console)
         self._pending: list[Metric] = []
+        self._flushed = time.monotonic()
         self._task: Any = None
 
     def start(self, description: str, total: int, done: int) -> None:
@@ -113,7 +117,7 @@ class RunRecorder:
     def log(self, metrics: Mapping[str, float], step: int) -> None:
         now = int(time.time() * 1000)
         self._pending += [Metric(name, value, now, step) for name, value in metrics.items()]
-        if len(self._pending) >= 100:
+        if time.monotonic() - self._flushed > FLUSH_SECONDS:
             self._flush()
 
     def finish(self) -> None:
@@ -125,6 +129,7 @@ class RunRecorder:
         if run and self._pending:
             MlflowClient().log_batch(run.info.run_id, metrics=self._pending)
         self._pending = []
+        self._flushed = time.monotonic()
 
 
 def progress_bar(console: Console) -> Progress:

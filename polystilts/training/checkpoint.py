@@ -60,12 +60,17 @@ class Checkpoint:
         return str(self.lineage["weights"])
 
 
-def code_digest() -> str:
-    """sha256 over the package's sources that decide a training: a changed line makes new checkpoints."""
+def code_digest(*more: str) -> str:
+    """sha256 over the package's sources that decide weights and scores: a changed line makes new ones.
+
+    Args:
+        more: further layers, for phases that use them.
+    """
     root = Path(polystilts.__file__).parent
     whole = hashlib.sha256()
-    for layer in ("data", "formats", "tasks", "training"):
-        for path in sorted((root / layer).rglob("*.py")):
+    for layer in ("data", "evaluation.py", "formats", "metrics", "runtime", "tasks", "training", *more):
+        place = root / layer
+        for path in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
             whole.update(str(path.relative_to(root)).encode() + path.read_bytes())
     return whole.hexdigest()
 

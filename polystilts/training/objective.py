@@ -18,7 +18,7 @@ from polystilts.formats.values import Rejected
 from polystilts.training.model import forward_rows, summed_loss
 
 #: One micro-batch: takes the module and returns a scalar loss already divided by the update's rows.
-MicroBatch = Callable[[nn.Module], Tensor]
+MicroBatch = Callable[[Any], Tensor]
 
 
 class Objective(Protocol):

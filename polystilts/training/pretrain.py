@@ -19,7 +19,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -34,7 +34,7 @@ BOS, PAD, EOS, UNK = range(4)
 IGNORED = -100
 MARK = "▁"
 
-Closure = Callable[[XLMRobertaForMaskedLM], Tensor]
+Closure = Callable[[Any], Tensor]
 
 
 class World(Protocol):
@@ -214,6 +214,7 @@ class PretrainingObjective:
         self.languages = tuple(languages)
         self.tokenizer = tokenizer
         self.settings = settings
+        self.total_updates = settings.updates
         self.seed = seed
         self.mask_id = tokenizer.get_vocab_size() - 1
         self.glossary = self._encode_glossary()

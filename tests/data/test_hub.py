@@ -122,7 +122,7 @@ def test_unexpected_columns_and_labels_say_what_was_expected_and_found(hub):
         hub.rows(get_task("xnli"), "test", "de")
     row = {"premise": "a", "hypothesis": "b", "label": 0}
     store(hub.root, "facebook/xnli/ru/test-0", [row], pairs(["yes", "no"]))
-    with pytest.raises(BadRow, match="expected the labels contradiction.*found yes, no"):
+    with pytest.raises(BadRow, match=r"expected the labels contradiction.*found yes, no"):
         hub.rows(get_task("xnli"), "test", "ru")
 
 

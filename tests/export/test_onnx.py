@@ -165,7 +165,9 @@ class TestEveryFormat:
 def test_layers_above_the_pooled_one_are_dropped(cases):
     checkpoint, exported, _, _ = cases("sentence")
     assert exported.bundle.settings.layers == (1,)
-    names = [t.name for t in onnx.load(exported.bundle.folder / "model.onnx", load_external_data=False).graph.initializer]
+    names = [
+        t.name for t in onnx.load(exported.bundle.folder / "model.onnx", load_external_data=False).graph.initializer
+    ]
     assert any("layer.0" in name for name in names)
     assert not any("layer.1" in name for name in names)
     per_layer = 8 * HIDDEN * HIDDEN * 4  # attention 4 x h x h, feed-forward 2 x h x 2h, in bytes

@@ -140,9 +140,8 @@ def run(parameters):
     model = build_model("sentence", Path({str(encoder)!r}))
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
-    write_checkpoint(
-        Path({str(tmp_path / "final")!r}), model, tokenizer_from=Path({str(encoder)!r}), key="k", lineage={{"phase": "x"}}
-    )
+    place, base = Path({str(tmp_path / "final")!r}), Path({str(encoder)!r})
+    write_checkpoint(place, model, tokenizer_from=base, key="k", lineage={{"phase": "x"}})
 
 command(Parameters, run)
 """

@@ -15,7 +15,8 @@ from polystilts.formats.values import (
     SpanExample,
     TaggingExample,
 )
-from polystilts.runtime import ort, predictor as predictor_module
+from polystilts.runtime import ort
+from polystilts.runtime import predictor as predictor_module
 from polystilts.runtime.backend import FakeBackend
 from polystilts.runtime.predictor import Predictor
 from tests.world.encoder import letter_tokenizer

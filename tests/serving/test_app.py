@@ -223,7 +223,7 @@ def test_a_fault_of_ours_says_nothing_of_the_inside(monkeypatch: pytest.MonkeyPa
     model = fake_model("xnli")
 
     def broken(arrays: Any) -> Any:
-        raise RuntimeError("secret in /work/somewhere")
+        raise RuntimeError("secret in /srv/somewhere")
 
     monkeypatch.setattr(model.predictor.backend, "run", broken)
     with TestClient(create_app(Runtime([model])), raise_server_exceptions=False) as client:
@@ -245,7 +245,7 @@ def test_not_ready_while_starting_stopping_or_refusing() -> None:
         runtime.close()
         error(client.get("/readyz"), 503, "not_ready")
         assert client.post("/v1/nli", json=PAIR).status_code == 200  # what still arrives is answered
-    bad = Runtime([fake_model("xnli")], {"udpos": ChecksumMismatch("/work/secret changed")})
+    bad = Runtime([fake_model("xnli")], {"udpos": ChecksumMismatch("/srv/secret changed")})
     with TestClient(create_app(bad)) as client:
         refused = error(client.get("/readyz"), 503, "not_ready")
         assert refused["message"] == "bundles refused: udpos (checksum_mismatch)"

@@ -12,7 +12,7 @@ from polystilts.errors import ChecksumMismatch, InvalidValue, MissingData, Token
 from polystilts.formats import Pieces
 from polystilts.formats.batching import collate
 from polystilts.runtime.folders import read_json, sha256, write_json
-from polystilts.training.checkpoint import LINEAGE, open_checkpoint, write_checkpoint
+from polystilts.training.checkpoint import open_checkpoint, write_checkpoint
 from polystilts.training.model import bare_encoder, build_model, forward_rows
 from tests.training.worker import model_of, weights
 from tests.world.encoder import EXAMPLES, SETTINGS, TEXTS, tiny_encoder, tiny_format
@@ -193,9 +193,7 @@ def test_no_folder(tmp_path):
 
 def test_writing_fails_before_anything_is_there(encoder, tmp_path):
     with pytest.raises(MissingData):
-        write_checkpoint(
-            tmp_path / "a", model_of("pair", encoder), tokenizer_from=tmp_path, key="k", lineage={}
-        )
+        write_checkpoint(tmp_path / "a", model_of("pair", encoder), tokenizer_from=tmp_path, key="k", lineage={})
     assert list(tmp_path.iterdir()) == []
 
 
@@ -207,10 +205,7 @@ def test_rows_give_what_the_class_itself_gives(encoder, name):
     arrays = {k: torch.from_numpy(v) for k, v in collate(rows, 1).items()}
     with torch.inference_mode():
         found = forward_rows(model, SETTINGS[name], **arrays)
-        if name == "choice":
-            expected = model(**{k: v[:, None] for k, v in arrays.items()})
-        else:
-            expected = model(**arrays)
+        expected = model(**({k: v[:, None] for k, v in arrays.items()} if name == "choice" else arrays))
     names = {"start": "start_logits", "end": "end_logits", "logits": "logits"}
     assert found.keys() == ({"start", "end"} if name == "span" else {"logits"})
     for output, value in found.items():

@@ -186,9 +186,7 @@ class TestKeptWeights:
         line(tmp_path, 10, evaluations=evaluations, evaluate=lambda _: 1.0, recorder=log)
         assert [step for step, metrics in log.logged if "checkpoint_score" in metrics] == list(steps)
 
-    @pytest.mark.parametrize(
-        ("patience", "evaluated", "best"), [(0, 5, 2), (1, 3, 2), (2, 4, 2), (3, 5, 2), (9, 5, 2)]
-    )
+    @pytest.mark.parametrize(("patience", "evaluated", "best"), [(0, 5, 2), (1, 3, 2), (2, 4, 2), (3, 5, 2), (9, 5, 2)])
     def test_early_stopping(self, tmp_path, patience, evaluated, best):
         seen, end, outcome = self.scored(tmp_path, [1, 5, 5, 4, 3], patience=patience)
         assert len(seen) == evaluated

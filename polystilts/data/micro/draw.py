@@ -163,11 +163,16 @@ def paraphrase(rng: Generator) -> Paraphrase:
     return Paraphrase(first, front(rng, second, but=first), label)
 
 
-def twins(rng: Generator) -> tuple[tuple[Scene, Scene], tuple[Scene, Scene]]:
-    """Two sentences of two clauses with the same words: only who does what differs."""
+def siblings(rng: Generator) -> tuple[tuple[Scene, Scene], ...]:
+    """Four sentences of two clauses with the same words: only who does what, and where, differs."""
     a = scene(rng, time=0)
     b = scene(rng, but=[a], time=0)
-    return (a, b), (front(rng, replace(a, subject=b.subject)), front(rng, replace(b, subject=a.subject)))
+    persons, places = (a.subject, b.subject), (a.place, b.place)
+    return tuple(
+        (front(rng, replace(a, subject=one, place=here)), front(rng, replace(b, subject=other, place=there)))
+        for one, other in (persons, persons[::-1])
+        for here, there in (places, places[::-1])
+    )
 
 
 def event(rng: Generator) -> Event:
@@ -233,5 +238,5 @@ DRAWS: dict[str, Callable[[Generator], Any]] = {
     "reading": reading,
     "tagging": tagging,
     "naming": naming,
-    "retrieval": twins,
+    "retrieval": siblings,
 }

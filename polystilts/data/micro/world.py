@@ -178,10 +178,8 @@ class MicroWorld:
             while len(pool) < size:  # distinct as English rows: two meanings may read the same
                 meaning = draw.DRAWS[family](rng)
                 pool.setdefault(str(make(meaning, "en", 0, 0)), meaning)
-            # A sentence and its twin stand side by side.
-            self._pools[name] = (
-                [twins for twins in pool.values() for _ in range(2)] if family == "retrieval" else list(pool.values())
-            )
+            # Sentences of the same words stand side by side, so that a bag of words finds no translation.
+            self._pools[name] = [m for m in pool.values() for _ in m] if family == "retrieval" else list(pool.values())
         return self._pools[name]
 
 
@@ -257,7 +255,7 @@ def _panx(given: Sequence[Scene], language: str, index: int, number: int) -> Row
 
 
 def _tatoeba(given: Sequence[tuple[Scene, Scene]], language: str, index: int, number: int) -> Row:
-    source, target = (write(joined(*given[index % 2], speech), speech)[0] for speech in (language, "en"))
+    source, target = (write(joined(*given[index % len(given)], speech), speech)[0] for speech in (language, "en"))
     return {"source_sentence": source + "\n", "target_sentence": target + "\n"}
 
 

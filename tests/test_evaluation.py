@@ -1,0 +1,237 @@
+"""Evaluation over a source in memory: rows, roles, scores, retrieval."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pytest
+
+from polystilts.data.roles import half_role
+from polystilts.errors import InvalidValue, MissingData
+from polystilts.evaluation import bank_rows, evaluate, evaluate_trivial, score_rows, settings_for
+from polystilts.formats import FormatSettings, Pieces, make_format
+from polystilts.formats.values import (
+    Answer,
+    PairExample,
+    Row,
+    SentencePair,
+    SpanExample,
+    TaggingExample,
+)
+from polystilts.runtime.backend import FakeBackend
+from polystilts.runtime.predictor import Predictor
+from polystilts.tasks import TASKS
+from polystilts.tasks.spec import TaskSpec
+from tests.world.encoder import letter_tokenizer
+
+PAIR = TaskSpec("pairs", "Pairs", "pair", "accuracy", ("en", "de"), ("yes", "no"))
+TAGGING = TaskSpec("tags", "Tags", "tagging", "pos_f1", ("en",), ("N", "V"), choice_split="", report_split="test")
+SENTENCE = TaskSpec("pool", "Pool", "sentence", "retrieval", ("de",), choice_split="", report_split="test")
+SPAN = TaskSpec("spans", "Spans", "span", "qa", ("en",), choice_split="validation", unit="paragraph")
+
+
+class Memory:
+    """A source over given rows, by split and language."""
+
+    name = "memory"
+
+    def __init__(self, rows: Mapping[tuple[str, str], Sequence[Row]]) -> None:
+        self._rows = dict(rows)
+
+    def languages(self, spec: TaskSpec, split: str) -> tuple[str, ...]:
+        return tuple(language for at, language in self._rows if at == split)
+
+    def rows(self, spec: TaskSpec, split: str, language: str) -> list[Row]:
+        return list(self._rows[split, language])
+
+    def fingerprint(self, spec: TaskSpec, split: str, language: str) -> str:
+        return "0" * 64
+
+
+def pair(id, language, text, label):
+    return PairExample(id, language, text, "z", label)
+
+
+def predictor_of(settings, table, default):
+    backend = FakeBackend(default, table)
+    return Predictor(make_format(Pieces(letter_tokenizer()), settings), backend)
+
+
+def letter(text):
+    return 4 + ord(text) - ord("a")
+
+
+@pytest.fixture
+def pairs():
+    """'a' is answered with yes, 'b' with no."""
+    table = {
+        (0, letter(text), 2, 2, letter("z"), 2): {"logits": np.float32(logits)}
+        for text, logits in {"a": [1, 0], "b": [0, 1]}.items()
+    }
+    return predictor_of(settings_for(PAIR), table, {"logits": (2,)})
+
+
+@pytest.fixture
+def source():
+    return Memory(
+        {
+            ("validation", "en"): [pair("v0", "en", "a", "yes"), pair("v1", "en", "b", "yes")],
+            ("test", "en"): [pair("t0", "en", "b", "no"), pair("t1", "en", "a", None)],
+            ("test", "de"): [pair(f"t{i}", "de", "a", "yes") for i in range(8)],
+        }
+    )
+
+
+def test_every_labelled_row_becomes_a_row_of_the_bank(pairs, source):
+    rows = evaluate(pairs, source, PAIR, ["en"], recipe="mnli", seed=4).rows
+    assert [(r.id, r.role, r.gold_value, r.predicted_value, r.score) for r in rows] == [
+        ("v0", "choice", "yes", "yes", 1.0),
+        ("v1", "choice", "yes", "no", 0.0),
+        ("t0", "report", "no", "no", 1.0),
+    ]
+    assert {(r.task, r.recipe, r.seed, r.language) for r in rows} == {("pairs", "mnli", 4, "en")}
+
+
+def test_one_split_alone_is_halved_by_id(pairs, source):
+    rows = evaluate(pairs, source, PAIR, ["de"], recipe="r", seed=0).rows
+    assert [r.role for r in rows] == [half_role(f"t{i}") for i in range(8)]
+    assert {r.role for r in rows} == {"choice", "report"}
+
+
+def test_languages_come_in_the_order_asked(pairs, source):
+    rows = evaluate(pairs, source, PAIR, ["de", "en"], recipe="r", seed=0).rows
+    assert [r.language for r in rows] == ["de"] * 8 + ["en"] * 3
+
+
+def test_a_language_without_rows(pairs, source):
+    with pytest.raises(MissingData, match="no labelled pairs rows in 'fr'"):
+        evaluate(pairs, source, PAIR, ["fr"], recipe="r", seed=0)
+
+
+def test_limit_is_of_each_role(pairs, source):
+    rows = evaluate(pairs, source, PAIR, ["de", "en"], recipe="r", seed=0, limit=1).rows
+    assert [(r.language, r.role) for r in rows if r.language == "en"] == [("en", "choice"), ("en", "report")]
+    assert sorted(r.role for r in rows if r.language == "de") == ["choice", "report"]
+
+
+def test_progress_counts_rows(pairs, source):
+    done = []
+    evaluate(pairs, source, PAIR, ["en", "de"], recipe="r", seed=0, progress=done.append)
+    assert sum(done) == 11
+
+
+def test_score_rows_is_the_main_metric(pairs, source):
+    rows = [*source.rows(PAIR, "validation", "en"), source.rows(PAIR, "test", "en")[0]]
+    assert score_rows(pairs, PAIR, rows, "en") == pytest.approx(100 * 2 / 3)
+
+
+def test_a_refused_row_counts_as_wrong():
+    table = {(0, letter("a"), 2): {"logits": np.float32([[0, 0], [1, 0], [0, 0]])}}
+    predictor = predictor_of(settings_for(TAGGING), table, {"logits": (-1, 2)})
+    rows = [TaggingExample("0", "en", ("a",), ("N",)), TaggingExample("1", "en", (), ())]
+    source = Memory({("test", "en"): rows})
+    found = evaluate(predictor, source, TAGGING, ["en"], recipe="r", seed=0).rows
+    assert [(r.id, r.predicted_value) for r in found] == [("0", ["N"]), ("1", None)]
+    assert found[0].score == 1.0
+
+
+def test_questions_about_one_paragraph_share_a_unit():
+    predictor = predictor_of(settings_for(SPAN), {}, {"start": (-1,), "end": (-1,)})
+    rows = [
+        SpanExample(id, "en", question, context, (Answer("a", 0),))
+        for id, question, context in [("q2", "x", "a b"), ("q1", "y", "a b"), ("q3", "x", "a c")]
+    ]
+    found = evaluate(predictor, Memory({("test", "en"): rows}), SPAN, ["en"], recipe="r", seed=0).rows
+    assert [r.unit for r in found] == ["q1", "q1", "q3"]
+
+
+def test_the_trivial_baseline_is_scored_on_the_same_rows(pairs, source):
+    training = [pair(str(i), "en", "a", label) for i, label in enumerate(("no", "no", "yes"))]
+    trivial = evaluate_trivial(source, PAIR, training, ["en", "de"])
+    model = evaluate(pairs, source, PAIR, ["en", "de"], recipe="r", seed=0).rows
+    key = [(r.language, r.id, r.role, r.gold, r.unit) for r in trivial]
+    assert key == [(r.language, r.id, r.role, r.gold, r.unit) for r in model]
+    assert {r.predicted_value for r in trivial} == {"no"}
+    assert {(r.recipe, r.seed) for r in trivial} == {("trivial", 0)}
+    assert [r.score for r in trivial[:3]] == [0.0, 0.0, 1.0]
+
+
+PAIRS = [SentencePair(f"s{i}", "de", german, english) for i, (german, english) in enumerate(["da", "eb", "fc"])]
+
+#: Layer 1 is wrong for all but the first; layer 2 right for all. Lengths differ: only directions count.
+ENGLISH_VECTORS = {"a": [[1, 0], [1, 0]], "b": [[1, 0], [0, 9]], "c": [[1, 0], [1, 1]]}
+GERMAN_VECTORS = {"d": [[1, 0], [5, 0]], "e": [[0, 9], [0, 1]], "f": [[0, 9], [3, 3]]}
+
+
+class TestRetrieval:
+    """English sentences a b c, German d e f; vectors given for two layers."""
+
+    def retrieve(self, english, german, *, layer=2, progress=None):
+        vectors = {**english, **german}
+        table = {(0, letter(text), 2): {"embeddings": np.float32(v)} for text, v in vectors.items()}
+        settings = FormatSettings("sentence", layers=(1, 2))
+        predictor = predictor_of(settings, table, {"embeddings": (2, 2)})
+        source = Memory({("test", "de"): PAIRS})
+        return evaluate(predictor, source, SENTENCE, ["de"], recipe="r", seed=0, layer=layer, progress=progress)
+
+    def test_the_asked_layer_decides(self):
+        found = self.retrieve(ENGLISH_VECTORS, GERMAN_VECTORS)
+        assert [r.predicted_value for r in found.rows] == ["s0", "s1", "s2"]
+        assert [r.score for r in found.rows] == [1, 1, 1]
+        found = self.retrieve(ENGLISH_VECTORS, GERMAN_VECTORS, layer=1)
+        assert [r.predicted_value for r in found.rows] == ["s0", "s0", "s0"]
+
+    def test_the_curve_has_every_pooled_layer(self):
+        assert self.retrieve(ENGLISH_VECTORS, GERMAN_VECTORS).layer_curve == pytest.approx({1: 100 / 3, 2: 100.0})
+
+    def test_english_is_the_query(self):
+        """All English sentences are nearest to f; from the other side all would be right."""
+        english = {"a": [[1, 1], [2, 1.5]], "b": [[1, 1], [1.5, 2]], "c": [[1, 1], [1, 1]]}
+        german = {"d": [[1, 1], [3, 0.2]], "e": [[1, 1], [0.2, 3]], "f": [[1, 1], [1, 1]]}
+        near = np.array([v[1] for v in english.values()]), np.array([v[1] for v in german.values()])
+        normed = [m / np.linalg.norm(m, axis=1, keepdims=True) for m in near]
+        expected = [f"s{i}" for i in (normed[0] @ normed[1].T).argmax(axis=1)]
+        other_way = [f"s{i}" for i in (normed[1] @ normed[0].T).argmax(axis=1)]
+        assert (expected, other_way) == (["s2", "s2", "s2"], ["s0", "s1", "s2"])
+        assert [r.predicted_value for r in self.retrieve(english, german).rows] == expected
+
+    def test_ties_go_to_the_lower_index(self):
+        same = {text: [[1, 0], [1, 0]] for text in "abc"}
+        assert [r.predicted_value for r in self.retrieve(same, {t: [[1, 0], [1, 0]] for t in "def"}).rows] == ["s0"] * 3
+
+    def test_a_vector_of_length_0_does_no_harm(self):
+        nothing = {**ENGLISH_VECTORS, "a": [[0, 0], [0, 0]]}
+        assert [r.score for r in self.retrieve(nothing, GERMAN_VECTORS).rows] == [1, 1, 1]  # a tie, to the lower index
+
+    @pytest.mark.parametrize("layer", [None, 3])
+    def test_a_layer_that_is_not_pooled(self, layer):
+        with pytest.raises(InvalidValue, match=r"not pooled; pooled: \[1, 2\]"):
+            self.retrieve(ENGLISH_VECTORS, GERMAN_VECTORS, layer=layer)
+
+    def test_the_trivial_baseline_is_chance_in_the_pool(self):
+        rows = evaluate_trivial(Memory({("test", "de"): PAIRS}), SENTENCE, [], ["de"])
+        assert [json.loads(r.prediction) for r in rows] == [{"any_of": 3}] * 3
+        assert [r.score for r in rows] == pytest.approx([1 / 3] * 3)
+
+    def test_progress(self):
+        done = []
+        self.retrieve(ENGLISH_VECTORS, GERMAN_VECTORS, progress=done.append)
+        assert done == [3]
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_settings_are_the_task_s(name):
+    spec = TASKS[name]
+    settings = settings_for(spec, layers=[1, 2])
+    assert (settings.format, settings.labels, settings.layers) == (spec.format, spec.labels, (1, 2))
+    assert settings.max_length == spec.max_length
+    assert settings_for(spec, max_length=20).max_length == 20
+    assert settings_for(spec, max_length=9999).max_length == spec.max_length
+
+
+def test_rows_and_predictions_must_match(source):
+    rows = source.rows(PAIR, "validation", "en")
+    with pytest.raises(InvalidValue, match="1 predictions for 2 gold rows"):
+        bank_rows(PAIR, rows, ["choice", "choice"], ["yes"], "en", recipe="r", seed=0)
