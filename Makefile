@@ -30,7 +30,7 @@ quickstart: $(BIN)/.installed ## the whole job on the micro world, from rows to 
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/mlflow run . --env-manager local --experiment-name polystilts
 
 test: $(BIN)/.installed ## the test suite, offline
-	$(BIN)/python -m pytest -p no:cacheprovider
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -p no:cacheprovider -n 2 --dist loadfile
 
 lint: $(BIN)/.installed ## ruff format and check, mypy
 	$(BIN)/ruff format --check .
@@ -62,6 +62,7 @@ ui: $(BIN)/.installed ## MLflow's pages on http://127.0.0.1:5000
 
 bench: $(BIN)/.installed ## benchmarks; each prints a table and writes benchmarks/results/NAME.json
 	$(BIN)/python -m benchmarks.training
+	$(BIN)/python -m benchmarks.micro_world
 
 micro-encoder: $(BIN)/.installed ## rebuilds the committed micro encoder from the lexicon
 	$(BIN)/python -m pipelines.micro_encoder

@@ -32,33 +32,15 @@ def committed_folder() -> Path:
 
 def micro_encoder(job: Job) -> Checkpoint:
     """The committed encoder with its last pretraining updates made here; found again by digest."""
-    from tokenizers import Tokenizer
-
     from pipelines.phases import log_checkpoint, shown
     from polystilts import __version__
-    from polystilts.data.micro.world import MicroWorld
-    from polystilts.errors import ChecksumMismatch
     from polystilts.training.checkpoint import code_digest, open_checkpoint, write_checkpoint
-    from polystilts.training.loop import train
     from polystilts.training.model import bare_encoder, build_model
-    from polystilts.training.pretrain import PretrainingSettings
 
     committed = committed_folder()
-    record = read_json(committed / RECORD)
-    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in record["settings"].items()}
-    settings = PretrainingSettings(**values)
-    objective = _objective(Tokenizer.from_file(str(committed / "tokenizer.json")), settings)
-    if record["world_digest"] != MicroWorld().digest():
-        raise ChecksumMismatch(
-            "the micro world has changed since its encoder was pretrained; rebuild it with: make micro-encoder"
-        )
+    record, settings, objective = _committed()
     key = digest_of(
-        {
-            "phase": "pretrain",
-            "committed": open_checkpoint(committed).weights,
-            **record,
-            "code": code_digest(),
-        }
+        {"phase": "pretrain", "committed": open_checkpoint(committed).weights, **record, "code": code_digest()}
     )
     place = job.output / "checkpoints" / f"pretrain-micro-{key[:16]}"
     if place.is_dir():
@@ -66,6 +48,7 @@ def micro_encoder(job: Job) -> Checkpoint:
         return open_checkpoint(place)
 
     from polystilts.tracking.runs import RunRecorder
+    from polystilts.training.loop import train
 
     model = build_model("mlm", committed)
     first = int(record["updates_done"])
@@ -100,6 +83,45 @@ def micro_encoder(job: Job) -> Checkpoint:
     shutil.rmtree(state, ignore_errors=True)
     job.say(f"  pretrain micro: the last {settings.updates - first} of {settings.updates} updates")
     return checkpoint
+
+
+def continue_pretraining(folder: Path) -> Path:
+    """The same encoder without a job and its records, into `folder`."""
+    from polystilts.training.checkpoint import write_checkpoint
+    from polystilts.training.loop import train
+    from polystilts.training.model import bare_encoder, build_model
+
+    record, settings, objective = _committed()
+    model = build_model("mlm", committed_folder())
+    first = int(record["updates_done"])
+    train(model, objective, _training(settings, save_seconds=3600), state_folder=folder / "state", first_step=first)
+    lineage = {"phase": "pretrain", "name": "micro"}
+    place = folder / "encoder"
+    write_checkpoint(place, bare_encoder(model), tokenizer_from=committed_folder(), key="", lineage=lineage)
+    return place
+
+
+def _committed() -> tuple[dict[str, Any], PretrainingSettings, PretrainingObjective]:
+    """The committed encoder's record, its recipe, and the objective that goes on with it.
+
+    Raises:
+        ChecksumMismatch: the world has changed since.
+    """
+    from tokenizers import Tokenizer
+
+    from polystilts.data.micro import MicroWorld
+    from polystilts.errors import ChecksumMismatch
+    from polystilts.training.pretrain import PretrainingSettings
+
+    committed = committed_folder()
+    record = read_json(committed / RECORD)
+    if record["world_digest"] != MicroWorld().digest():
+        raise ChecksumMismatch(
+            "the micro world has changed since its encoder was pretrained; rebuild it with: make micro-encoder"
+        )
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in record["settings"].items()}
+    settings = PretrainingSettings(**values)
+    return record, settings, _objective(Tokenizer.from_file(str(committed / "tokenizer.json")), settings)
 
 
 def rebuild(recorder: Recorder | None = None, *, folder: Path | None = None) -> Path:

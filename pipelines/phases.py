@@ -530,9 +530,7 @@ def promote_cell(job: Job, cell: Cell, bundle: Bundle) -> Any:
         }
     )
     key = digest_of({"promote": bundle.digest})
-    with job.tracker.run(
-        "promote", f"promote/{cell.spec.name}", key, {"task": cell.spec.name, "recipe": cell.recipe}
-    ):
+    with job.tracker.run("promote", f"promote/{cell.spec.name}", key, {"task": cell.spec.name, "recipe": cell.recipe}):
         checkpoint_id = registry.checkpoint_model_id(cell.checkpoint)
         registered = registry.register_bundle(bundle, checkpoint_id=checkpoint_id, tags=tags, description=description)
         before = registry.set_champion(registered)

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipelines.cli import ROOT, from_pydantic
 from polystilts.errors import BadRow, PolystiltsError, Problems, UnknownName
-from polystilts.formats.batching import CALL_OVERHEAD
+from polystilts.formats.batching import MICRO_BATCH_OVERHEAD
 
 PRESETS = ROOT / "presets"
 
@@ -39,7 +39,9 @@ class TrainingKnobs(_Settings):
     weight_decay: float = Field(0.01, ge=0)
     clip: float = Field(1.0, gt=0)
     max_tokens: int = Field(2048, ge=16, description="padded tokens of a micro-batch")
-    call_overhead: int = Field(CALL_OVERHEAD, ge=0, description="what a micro-batch costs beside its tokens, in tokens")
+    call_overhead: int = Field(
+        MICRO_BATCH_OVERHEAD, ge=0, description="what a micro-batch costs beside its tokens, in tokens"
+    )
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     selection: Literal["", "best", "last"] = Field("", description="'' = as the task says")
     evaluations: int = Field(10, ge=1)

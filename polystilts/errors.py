@@ -97,6 +97,12 @@ class ParityError(PolystiltsError):
     code = "parity"
 
 
+class Diverged(PolystiltsError):
+    """A training whose gradient became infinite or not a number."""
+
+    code = "diverged"
+
+
 class TrackerUnreachable(PolystiltsError):
     """The MLflow tracking server did not answer in time."""
 

@@ -11,6 +11,9 @@ from polystilts.formats.values import Features
 #: What one more call costs beside its tokens, in tokens: measured on a CPU, XLM-R base, 4.2 ms against 0.25 ms a token.
 CALL_OVERHEAD = 16
 
+#: The same for a micro-batch of training, about 60 there: most of it is adding to the gradient of every weight.
+MICRO_BATCH_OVERHEAD = 64
+
 
 def pack(lengths: Sequence[int], max_tokens: int, *, overhead: int = CALL_OVERHEAD) -> list[list[int]]:
     """Groups row numbers so that padded tokens plus `overhead` for each group are fewest.

@@ -6,6 +6,7 @@ at 1.0, linear decay after a warm-up of a tenth of the updates).
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
+from polystilts.errors import Diverged
 from polystilts.training.objective import Objective
 from polystilts.training.state import TrainingState
 
@@ -108,6 +110,9 @@ def train(
     Each update seeds torch from (seed, step), so that dropout too is the same after a resume: on a CPU the final
     weights are bit-identical to those of an uninterrupted run.
 
+    Raises:
+        Diverged: a gradient is infinite or not a number.
+
     Args:
         evaluate: main metric of the module on the checkpoint rows, higher is better.
         first_step, stop_at: train only updates first_step .. stop_at - 1 of the objective.
@@ -118,7 +123,7 @@ def train(
     if settings.gradient_checkpointing:
         models: list[Any] = list(module.values()) if isinstance(module, nn.ModuleDict) else [module]
         for model in models:
-            model.gradient_checkpointing_enable()
+            model.activation_checkpointing_enable()
     module.to(accelerator.device).train()
     optimizer = accelerator.prepare(_optimizer(module, settings))
     total = objective.total_updates
@@ -142,6 +147,13 @@ def train(
             accelerator.backward(part)
             loss += part.detach()
         norm = nn.utils.clip_grad_norm_([p for p in module.parameters() if p.grad is not None], settings.clip)
+        if not math.isfinite(float(norm)):
+            raise Diverged(
+                f"{description}: the gradient of update {step} is {float(norm)}; the last saved state is before it. "
+                "A lower learning rate or a longer warm-up is the usual remedy",
+                param="learning_rate",
+                given=settings.learning_rate,
+            )
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         progress.step = step + 1

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from polystilts.errors import InvalidValue
 from polystilts.formats import Features, FormatSettings
-from polystilts.formats.batching import CALL_OVERHEAD, collate, pack
+from polystilts.formats.batching import MICRO_BATCH_OVERHEAD, collate, pack
 from polystilts.formats.tagging import IGNORED
 from polystilts.formats.values import Rejected
 from polystilts.training.model import forward_rows, summed_loss
@@ -102,7 +102,7 @@ class Mixture:
         seed: int,
         max_tokens: int,
         pad_to: int = 0,
-        overhead: int = CALL_OVERHEAD,
+        overhead: int = MICRO_BATCH_OVERHEAD,
     ) -> None:
         for task in tasks:
             if not task.rows:

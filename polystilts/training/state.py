@@ -59,7 +59,9 @@ class TrainingState:
         self._parameters = dict(module.named_parameters())
 
     def load(self, *, step: int) -> Progress:
-        """Continues from the saved state if there is one, else starts at `step`."""
+        """Continues from the saved state, else starts at `step`; sweeps what a kill left half written."""
+        for leftover in self.folder.glob(".*.safetensors.*"):
+            leftover.unlink(missing_ok=True)
         self.progress.step = step
         path = self.folder / STATE
         if path.is_file():

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from polystilts.errors import Diverged
 from polystilts.training.loop import NoRecorder, TrainingSettings, resolve_precision, train
 from tests.training.worker import mixture, model_of, module_of, rising_score, run, same, weights
 from tests.world.encoder import TRAINABLE, tiny_encoder
@@ -164,11 +165,11 @@ class TestKeptWeights:
         seen = []
 
         def evaluate(module):
-            seen.append(float(module.bias))
+            seen.append(module.bias.item())
             return scores[len(seen) - 1]
 
         module, outcome = line(tmp_path, 10, evaluate=evaluate, **({"evaluations": 5} | changed))
-        return seen, float(module.bias), outcome
+        return seen, module.bias.item(), outcome
 
     def test_the_best_is_kept(self, tmp_path):
         seen, end, outcome = self.scored(tmp_path, [1, 5, 2, 5, 3])
@@ -236,3 +237,18 @@ def test_evaluation_inside_training_does_not_change_it(encoder, tmp_path):
     once, _ = run(("pair",), encoder, tmp_path / "b", evaluations=1, selection="last")
     assert same(weights(often), weights(once))
     assert rising_score(often) == rising_score(once)
+
+
+def test_a_gradient_that_is_not_a_number_stops_before_it_reaches_the_weights(tmp_path):
+    module = Line()
+    before = weights(module)
+    with pytest.raises(Diverged, match="the gradient of update 0 is nan"):
+        line(tmp_path, 3, slope=float("nan"), module=module)
+    assert same(before, weights(module))
+
+
+def test_recomputing_activations_changes_no_gradient(encoder, tmp_path):
+    plain, _ = run(["pair"], encoder, tmp_path / "plain")
+    thrifty, _ = run(["pair"], encoder, tmp_path / "thrifty", gradient_checkpointing=True)
+    for name, value in weights(plain).items():
+        torch.testing.assert_close(weights(thrifty)[name], value)
