@@ -52,10 +52,11 @@ def build_model(kind: str, folder: Path, *, labels: Sequence[str] = (), seed: in
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     extra: dict[str, Any] = {}
-    if kind in ("pair", "tagging"):
-        config.id2label = dict(enumerate(labels))
-        config.label2id = {label: i for i, label in enumerate(labels)}
-    elif kind == "sentence":
+    # Without labels of its own a class must not inherit those of an earlier phase: a span head has two outputs.
+    names = list(labels) if kind in ("pair", "tagging") else ["LABEL_0", "LABEL_1"]
+    config.id2label = dict(enumerate(names))
+    config.label2id = {name: i for i, name in enumerate(names)}
+    if kind == "sentence":
         extra["add_pooling_layer"] = False
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

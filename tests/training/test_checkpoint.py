@@ -232,3 +232,17 @@ def test_texts_are_those_the_tokenizer_learnt_from(encoder):
     """No unknown piece in any example: the tests above speak of real pieces in every script."""
     pieces = Pieces.open(encoder)
     assert not any(pieces.unk in encoding.ids for encoding in pieces.encode(TEXTS))
+
+
+@pytest.mark.parametrize("name", ["pair", "choice", "tagging", "span", "sentence"])
+def test_a_model_starts_from_an_encoder_that_another_label_set_has_trained(encoder, tmp_path, name):
+    """A tagging checkpoint has as many labels as there are tags; a span head still has two outputs."""
+    tagged = build_model("tagging", encoder, labels=[f"tag{i}" for i in range(7)])
+    place = tmp_path / "tagged"
+    write_checkpoint(place, bare_encoder(tagged), tokenizer_from=encoder, key="k", lineage={"phase": "intermediate"})
+    settings = SETTINGS[name]
+    model = build_model(name, place, labels=settings.labels)
+    ids = torch.tensor([[0, 5, 6, 2]])
+    outputs = forward_rows(model, settings, ids, torch.ones_like(ids))
+    shapes = {"pair": (1, 3), "choice": (1, 1), "tagging": (1, 4, 4), "span": (1, 4), "sentence": (1, 1, 32)}
+    assert tuple(next(iter(outputs.values())).shape) == shapes[name]
