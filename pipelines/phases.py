@@ -410,7 +410,7 @@ def summary_of(job: Job, cells: Sequence[Cell], *, name: str = "summary") -> Sum
     """
     summary = summarise(
         {(cell.spec.name, cell.recipe): cell.rows for cell in cells},
-        {spec.name: trivial_rows(job, spec) for spec in dict.fromkeys(cell.spec for cell in cells)},
+        {name: trivial_rows(job, spec) for name, spec in {cell.spec.name: cell.spec for cell in cells}.items()},
         source=job.source.name,
         seed=job.seed,
     )

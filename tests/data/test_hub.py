@@ -209,5 +209,5 @@ def test_sets_without_files_on_main_are_read_from_the_parquet_branch(tmp_path, m
 
 def test_offline_without_a_cache_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setattr(huggingface_hub, "snapshot_download", FakeHub(tmp_path, online=False))
-    with pytest.raises(MissingData, match=r"facebook/xnli \(main\).*offline mode is on.*run prepare"):
+    with pytest.raises(MissingData, match=r"facebook/xnli \(main\).*offline mode is on.*load it once"):
         HubSource().rows(get_task("xnli"), "test", "de")
