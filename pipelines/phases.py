@@ -33,6 +33,7 @@ from polystilts.data.roles import (
 from polystilts.data.roles import (
     training_rows as english_rows,
 )
+from polystilts.data.source import Source
 from polystilts.errors import InvalidValue, MissingData
 from polystilts.evaluation import evaluate, evaluate_trivial, score_rows, settings_for
 from polystilts.formats import FormatSettings, Pieces, make_format
@@ -575,7 +576,8 @@ def show_server(job: Job) -> None:
     job.say(f"  bento {tag} in {shown(store)}")
     with start_server(bento=tag, home=store) as server, server.client() as client:
         job.say(f"  serving on {server.url}")
-        asked = ask_every_endpoint(client)
+        own = _micro_questions(job.source) if job.source.name == "micro" else None
+        asked = ask_every_endpoint(client, own) if own else ask_every_endpoint(client)
         job.console.print(answers_table(asked))
     job.say("  server stopped")
 
@@ -618,3 +620,27 @@ def score_checkpoint(job: Job, spec: TaskSpec, checkpoint: Checkpoint) -> Cell:
 
 def _on_device(model: Any) -> Any:
     return model.to("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _micro_questions(source: Source) -> dict[str, dict[str, dict[str, Any]]]:
+    """Requests in the micro world's own words, from its evaluation rows: its models know no others."""
+
+    def row(task: str, language: str, number: int = 0) -> Any:
+        return evaluation_rows(source, get_task(task), language)[number][1]
+
+    pairs = [row("tatoeba", "de", number) for number in (0, 40, 80)]
+    return {
+        "nli": {
+            lang: {"premise": (r := row("xnli", lang)).premise, "hypothesis": r.hypothesis} for lang in ("de", "hi")
+        },
+        "paraphrase": {"es": {"sentence1": (p := row("pawsx", "es")).premise, "sentence2": p.hypothesis}},
+        "pos": {lang: {"tokens": list(row("udpos", lang).tokens)} for lang in ("ru", "tr")},
+        "ner": {"sw": {"tokens": list(row("panx", "sw").tokens)}},
+        "qa": {lang: {"question": (q := row("xquad", lang)).question, "context": q.context} for lang in ("es", "zh")},
+        "choice": {
+            lang: {"premise": (c := row("xcopa", lang)).premise, "question": c.question, "choices": list(c.choices)}
+            for lang in ("de", "zh")
+        },
+        "embed": {"sw": {"text": row("tatoeba", "sw").sentence}},
+        "align": {"en-de": {"source": [p.english for p in pairs], "target": [p.sentence for p in pairs][::-1]}},
+    }
