@@ -16,7 +16,7 @@ from pipelines.micro_encoder import continue_pretraining
 from polystilts.tasks import get_task
 
 #: Points by which the mean over the seven other languages must beat the trivial baseline.
-MARGINS = {"xnli": 40, "pawsx": 38, "xcopa": 12, "udpos": 41, "panx": 29, "xquad": 30, "tatoeba": 36}
+MARGINS = {"xnli": 32, "pawsx": 39, "xcopa": 12, "udpos": 42, "panx": 29, "xquad": 36, "tatoeba": 36}
 
 
 @pytest.fixture(scope="module")
