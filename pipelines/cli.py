@@ -48,7 +48,9 @@ def parse(model: type[P], arguments: Sequence[str], *, program: str, examples: s
         allow_abbrev=False,
     )
     for name, field in model.model_fields.items():
-        parser.add_argument(f"--{name}", default=None, metavar=_metavar(field), help=_help(field))
+        # A name of several words may be written with hyphens, as command lines usually are.
+        spellings = dict.fromkeys((f"--{name}", f"--{name.replace('_', '-')}"))
+        parser.add_argument(*spellings, dest=name, default=None, metavar=_metavar(field), help=_help(field))
     known, unknown = parser.parse_known_args(list(arguments))
     options = [f"--{name}" for name in model.model_fields]
     problems: list[PolystiltsError] = []

@@ -2,40 +2,35 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import TYPE_CHECKING
 
+from pipelines.checkpoint_job import CheckpointParameters, run_checkpoint
 from pipelines.cli import command
-from pipelines.job import NONE, Job, JobParameters
+from pipelines.job import Job
+
+if TYPE_CHECKING:
+    from pipelines.phases import Cell
 
 EXAMPLES = """\
   python -m pipelines.evaluate --target xnli --base outputs/checkpoints/target-mnli-0123456789abcdef
   python -m pipelines.evaluate --target tatoeba"""
 
 
-class Evaluate(JobParameters):
+class Evaluate(CheckpointParameters):
     """Scores a checkpoint on a target's choice and report rows and prints the table of its languages.
 
     Give the checkpoint as `--base`; a target that needs no training (tatoeba) takes any encoder.
     """
 
-    target: str = Field(description="the target")
-
-    options = (NONE, "--target")
-
-    def tasks_asked(self) -> tuple[str, str]:
-        return NONE, self.target
-
 
 def run(parameters: Evaluate) -> None:
-    job = Job.open(parameters)
-    tracker = job.tracker
+    run_checkpoint("evaluate", parameters, _show)
+
+
+def _show(job: Job, cell: Cell) -> None:
     from pipelines import phases
 
-    with phases.whole(job, tracker, "evaluate", parameters):
-        checkpoint = phases.base_checkpoint(job)
-        for spec in job.targets:
-            cell = phases.score_checkpoint(job, spec, checkpoint)
-            phases.summary_of(job, [cell], name=f"{spec.name}-{cell.recipe}").render(job.console)
+    phases.summary_of(job, [cell], name=f"{cell.spec.name}-{cell.recipe}").render(job.console)
 
 
 if __name__ == "__main__":

@@ -2,40 +2,35 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import TYPE_CHECKING
 
+from pipelines.checkpoint_job import CheckpointParameters, run_checkpoint
 from pipelines.cli import command
-from pipelines.job import NONE, Job, JobParameters
+from pipelines.job import Job
+
+if TYPE_CHECKING:
+    from pipelines.phases import Cell
 
 EXAMPLES = """\
   python -m pipelines.export --target xnli --base outputs/checkpoints/target-mnli-0123456789abcdef
   python -m pipelines.export --target tatoeba"""
 
 
-class Export(JobParameters):
+class Export(CheckpointParameters):
     """Exports a checkpoint to a bundle and prints its folder.
 
     Give the checkpoint as `--base`; a target that needs no training (tatoeba) takes any encoder.
     """
 
-    target: str = Field(description="the target")
-
-    options = (NONE, "--target")
-
-    def tasks_asked(self) -> tuple[str, str]:
-        return NONE, self.target
-
 
 def run(parameters: Export) -> None:
-    job = Job.open(parameters)
-    tracker = job.tracker
+    run_checkpoint("export", parameters, _export)
+
+
+def _export(job: Job, cell: Cell) -> None:
     from pipelines import phases
 
-    with phases.whole(job, tracker, "export", parameters):
-        checkpoint = phases.base_checkpoint(job)
-        for spec in job.targets:
-            cell = phases.score_checkpoint(job, spec, checkpoint)
-            print(phases.export_cell(job, cell).folder)
+    print(phases.export_cell(job, cell).folder)
 
 
 if __name__ == "__main__":

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 from rich.console import Console
 
 from pipelines.cli import ROOT, Parameters
 from pipelines.preset import Preset, TrainingKnobs, load_preset
-from polystilts.data.source import RememberedRows, Source, open_source
+from polystilts.data.source import RememberedRows, Source, labels_of, open_source
 from polystilts.errors import InvalidValue, MissingData, PolystiltsError, Problems
 from polystilts.tasks import TaskSpec, get_task, parse_mixture
 
 if TYPE_CHECKING:
+    from polystilts.evaluation import ScoredRows
     from polystilts.tracking.runs import Tracker
 
 BASELINE = "baseline"
@@ -34,6 +35,9 @@ class JobParameters(Parameters):
     base: str = Field("", description="micro, a hub id, or a folder in Hugging Face layout")
     seed: int = Field(-1, ge=-1, description="of data order and new heads; -1 takes the preset's")
     output: str = Field("outputs", description="folder for checkpoints, evaluations and bundles")
+    on_bad_row: Literal["error", "skip"] = Field(
+        "error", description="error stops at a row that does not have the documented form, skip leaves it out"
+    )
 
     #: The options that `tasks_asked` reads, for messages.
     options: ClassVar[tuple[str, str]] = ("--intermediate", "--targets")
@@ -59,16 +63,18 @@ class Job:
     Attributes:
         intermediate: mixtures in the order asked for; each is a recipe beside the baseline.
         base: 'micro', a hub id or a folder.
+        scored: what each target is scored on, by its name, once it was asked for.
     """
 
     preset: Preset
-    source: Source
+    source: RememberedRows
     base: str
     seed: int
     output: Path
     intermediate: tuple[tuple[TaskSpec, ...], ...]
     targets: tuple[TaskSpec, ...]
     console: Console
+    scored: dict[str, ScoredRows] = field(default_factory=dict, repr=False)
     _tracker: Tracker | None = field(default=None, repr=False)
 
     @classmethod
@@ -82,9 +88,10 @@ class Job:
         mixture_option, target_option = parameters.options
         preset = load_preset(parameters.preset)
         problems: list[PolystiltsError] = []
-        source: Source | None = None
+        source: RememberedRows | None = None
         try:
-            source = RememberedRows(open_source(parameters.source or preset.source, ROOT, param="--source"))
+            asked = parameters.source or preset.source
+            source = RememberedRows(open_source(asked, ROOT, param="--source", on_bad_row=parameters.on_bad_row))
         except PolystiltsError as error:
             problems.append(error)
         mixtures: list[tuple[TaskSpec, ...]] = []
@@ -105,6 +112,11 @@ class Job:
         if source:
             problems += _missing_rows(source, mixtures, specs, parameters.options)
         output = Path(parameters.output)
+        if source and not problems:
+            mixtures = [
+                tuple(s for spec in mixture for s in _collect(problems, lambda spec=spec: labelled(source, spec)))
+                for mixture in mixtures
+            ]
         if problems or source is None:
             raise Problems(problems)
         return cls(
@@ -131,6 +143,10 @@ class Job:
             self._tracker = Tracker(uri, self.console)
         return self._tracker
 
+    def task(self, name: str) -> TaskSpec:
+        """A training task, with the labels that its source lists where the catalogue does not."""
+        return labelled(self.source, get_task(name))
+
     def knobs(self, task: str) -> TrainingKnobs:
         """The training knobs of one task: the preset's, with the task's own over them."""
         own = self.preset.tasks.get(task)
@@ -139,6 +155,22 @@ class Job:
 
     def say(self, text: str) -> None:
         self.console.print(text)
+
+
+def labelled(source: Source, spec: TaskSpec) -> TaskSpec:
+    """The task with labels: the source's own where the catalogue lists none (CCG)."""
+    return replace(spec, labels=labels_of(source, spec)) if spec.format in ("tagging", "pair") else spec
+
+
+def training_stages(spec: TaskSpec) -> tuple[str, ...]:
+    """Names of the tasks that train a target, in order; () if it is scored directly."""
+    return (*spec.before, spec.train_task) if spec.train_task else ()
+
+
+def repeated_data(mixture: Sequence[TaskSpec]) -> list[str]:
+    """Data sets whose rows a mixture holds more than once, as a task of its own or as a part of one (ANLI+)."""
+    names = [get_task(name).data for spec in mixture for name in spec.parts or (spec.name,)]
+    return sorted({name for name in names if names.count(name) > 1})
 
 
 def mixture_name(mixture: Sequence[TaskSpec]) -> str:
@@ -185,7 +217,7 @@ def _missing_rows(
                 )
             )
     wanted = {name: spec for name, spec in trained.items() if spec.train_task == name}
-    wanted |= {spec.train_task: get_task(spec.train_task) for spec in targets if spec.train_task}
+    wanted |= {name: get_task(name) for spec in targets for name in training_stages(spec)}
     for spec in wanted.values():
         if "en" not in source.languages(spec, "train"):
             problems.append(

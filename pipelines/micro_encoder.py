@@ -115,7 +115,7 @@ def _committed() -> tuple[dict[str, Any], PretrainingSettings, PretrainingObject
 
     committed = committed_folder()
     record = read_json(committed / RECORD)
-    if record["world_digest"] != MicroWorld().digest():
+    if record["world_digest"] != MicroWorld().text_digest():
         raise ChecksumMismatch(
             "the micro world has changed since its encoder was pretrained; rebuild it with: make micro-encoder"
         )
@@ -156,7 +156,7 @@ def rebuild(recorder: Recorder | None = None, *, folder: Path | None = None) -> 
         write_json(
             temporary / RECORD,
             {
-                "world_digest": MicroWorld().digest(),
+                "world_digest": MicroWorld().text_digest(),
                 "seed": SEED,
                 "settings": dataclasses.asdict(settings),
                 "updates_done": stop,

@@ -19,7 +19,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from pipelines.cli import ROOT, Parameters
-from pipelines.job import BASELINE, Job, mixture_name
+from pipelines.job import BASELINE, Job, mixture_name, repeated_data, training_stages
 from pipelines.preset import TrainingKnobs
 from polystilts import __version__
 from polystilts.analysis.summary import Summary, summarise
@@ -35,10 +35,17 @@ from polystilts.data.roles import (
 )
 from polystilts.data.source import Source
 from polystilts.errors import InvalidValue, MissingData
-from polystilts.evaluation import evaluate, evaluate_trivial, score_rows, settings_for
+from polystilts.evaluation import (
+    ScoredRows,
+    evaluate,
+    evaluate_trivial,
+    score_rows,
+    scored_rows,
+    settings_for,
+)
 from polystilts.formats import FormatSettings, Pieces, make_format
 from polystilts.formats.sentence import retrieval_layer
-from polystilts.formats.values import Row, SentenceExample, SentencePair
+from polystilts.formats.values import Row
 from polystilts.metrics import get_metric
 from polystilts.metrics.bank import BankRow, read_bank, write_bank
 from polystilts.runtime.bundle import Bundle
@@ -49,8 +56,11 @@ from polystilts.tasks import TaskSpec, get_task
 from polystilts.tracking.runs import RunRecorder, Tracker, progress_bar
 from polystilts.training.checkpoint import Checkpoint, code_digest, open_checkpoint, write_checkpoint
 from polystilts.training.loop import TrainingSettings, resolve_precision, train
-from polystilts.training.model import TorchBackend, bare_encoder, build_model, read_config, share_encoder
+from polystilts.training.model import TorchBackend, bare_encoder, build_for, read_config, share_encoder
 from polystilts.training.objective import Mixture, TaskRows, padding_share, training_rows
+
+#: Choice rows of every language on which an export is compared with its checkpoint.
+PARITY_ROWS = 8
 
 
 @dataclass(frozen=True)
@@ -102,14 +112,20 @@ def base_checkpoint(job: Job) -> Checkpoint:
 def train_intermediate(job: Job, mixture: Sequence[TaskSpec], parent: Checkpoint) -> Checkpoint:
     """One encoder trained on all tasks of a mixture; the checkpoint holds embeddings and layers."""
     name = mixture_name(mixture)
+    if repeated := repeated_data(mixture):
+        job.say(f"  intermediate {name}: the rows of {', '.join(repeated)} are in this mixture more than once")
     return _train(job, "intermediate", name, list(mixture), parent, recipe=name)
 
 
 def train_target(job: Job, spec: TaskSpec, parent: Checkpoint, recipe: str) -> Checkpoint:
-    """A model fine-tuned in English; targets with the same English training set share it."""
-    if not spec.train_task:
-        return parent
-    return _train(job, "target", spec.train_task, [get_task(spec.train_task)], parent, recipe=recipe)
+    """A model fine-tuned in English; targets with the same English training sets share it.
+
+    Tasks that come before the target's own (Social IQa before COPA) are trained one after the other, each from the
+    last one's checkpoint. A head stays where the next task has the same format and as many labels.
+    """
+    for name in training_stages(spec):
+        parent = _train(job, "target", name, [job.task(name)], parent, recipe=recipe)
+    return parent
 
 
 def _train(
@@ -124,6 +140,7 @@ def _train(
         {
             "phase": phase,
             "tasks": [spec.name for spec in tasks],
+            "labels": [spec.labels for spec in tasks],
             "data": data,
             "parent": parent.weights,
             "knobs": {k: v.model_dump(exclude={"save_seconds", "log_every"}) for k, v in knobs.items()},
@@ -141,16 +158,20 @@ def _train(
         return open_checkpoint(place)
 
     prepared = [_prepare(job, spec, parent) for spec in tasks]
-    models = [
-        build_model(p.settings.format, parent.folder, labels=p.settings.labels, seed=job.seed + i)
-        for i, p in enumerate(prepared)
-    ]
+    models = [build_for(p.settings, parent.folder, seed=job.seed + i) for i, p in enumerate(prepared)]
     share_encoder(models)
     pieces = Pieces.open(parent.folder)
     module: nn.Module = nn.ModuleDict({p.spec.name: m for p, m in zip(prepared, models, strict=True)})
     objective = Mixture(
         [
-            TaskRows(p.spec.name, p.settings, p.rows, knobs[p.spec.name].epochs, knobs[p.spec.name].batch_size)
+            TaskRows(
+                p.spec.name,
+                p.settings,
+                p.rows,
+                knobs[p.spec.name].epochs,
+                knobs[p.spec.name].batch_size,
+                p.spec.micro_batch_rows,
+            )
             for p in prepared
         ],
         pad=pieces.pad,
@@ -289,12 +310,14 @@ class Cell:
     bank: Path
 
 
-def score_cell(job: Job, spec: TaskSpec, checkpoint: Checkpoint, recipe: str) -> Cell:
-    """Scores a checkpoint zero-shot in every language that is there; the bank goes to Parquet and to MLflow."""
-    languages = evaluation_languages(job.source, spec)
+def scoring_settings(job: Job, spec: TaskSpec, checkpoint: Checkpoint) -> tuple[FormatSettings, int | None]:
+    """How a checkpoint is scored on a target, and for mean pooling the layer that decides."""
     layer = None
-    settings = checkpoint.settings or settings_for(spec, max_length=_row_limit(job, checkpoint))
-    if spec.format == "sentence":
+    settings = checkpoint.settings
+    if settings is None or (settings.format, settings.pooling) != (spec.format, spec.pooling):
+        # Scored in another way than it was trained (Tatoeba after SQuAD): the target says how.
+        settings = settings_for(spec, max_length=_row_limit(job, checkpoint))
+    if spec.format == "sentence" and spec.pooling == "mean":
         depth = int(read_config(checkpoint.folder).num_hidden_layers)
         chosen = job.preset.evaluation.retrieval_layer
         layer = retrieval_layer(depth) if chosen < 0 else chosen
@@ -305,7 +328,25 @@ def score_cell(job: Job, spec: TaskSpec, checkpoint: Checkpoint, recipe: str) ->
                 limit=depth,
                 given=layer,
             )
-        settings = settings_for(spec, layers=range(depth + 1), max_length=settings.max_length)
+        # The curve over layers is one of aligned pairs; elsewhere the layer that decides is enough.
+        pooled = range(depth + 1) if spec.metric == "retrieval" else [layer]
+        settings = settings_for(spec, layers=pooled, max_length=settings.max_length)
+    return settings, layer
+
+
+def predictor_of(job: Job, checkpoint: Checkpoint, settings: FormatSettings) -> Predictor:
+    """The checkpoint's model as it is scored."""
+    return Predictor(
+        make_format(Pieces.open(checkpoint.folder), settings),
+        TorchBackend(_on_device(build_for(settings, checkpoint.folder)), settings),
+        max_tokens=job.preset.evaluation.max_tokens,
+    )
+
+
+def score_cell(job: Job, spec: TaskSpec, checkpoint: Checkpoint, recipe: str) -> Cell:
+    """Scores a checkpoint zero-shot in every language that is there; the bank goes to Parquet and to MLflow."""
+    languages = evaluation_languages(job.source, spec)
+    settings, layer = scoring_settings(job, spec, checkpoint)
     limit = job.preset.evaluation.limit
     key = digest_of(
         {
@@ -326,17 +367,12 @@ def score_cell(job: Job, spec: TaskSpec, checkpoint: Checkpoint, recipe: str) ->
     if bank.is_file():
         job.say(f"  score {spec.name} from {recipe}: done before, found in {shown(bank)}")
         return Cell(spec, recipe, checkpoint, served, read_bank(bank), bank)
-    model = build_model(spec.format, checkpoint.folder, labels=settings.labels)
-    predictor = Predictor(
-        make_format(Pieces.open(checkpoint.folder), settings),
-        TorchBackend(_on_device(model), settings),
-        max_tokens=job.preset.evaluation.max_tokens,
-    )
+    rows = rows_of(job, spec)
+    predictor = predictor_of(job, checkpoint, settings)
     parameters = {"task": spec.name, "recipe": recipe, "seed": job.seed, "languages": ",".join(languages)}
     with job.tracker.run("evaluate", f"evaluate/{spec.name} from {recipe}", key, parameters):
         with progress_bar(job.console) as bar:
-            total = sum(len(evaluation_rows(job.source, spec, lang, limit=limit or None)) for lang in languages)
-            line = bar.add_task(f"score {spec.name} from {recipe}", total=total, note="")
+            line = bar.add_task(f"score {spec.name} from {recipe}", total=len(rows), note="")
             result = evaluate(
                 predictor,
                 job.source,
@@ -347,6 +383,7 @@ def score_cell(job: Job, spec: TaskSpec, checkpoint: Checkpoint, recipe: str) ->
                 limit=limit,
                 layer=layer,
                 progress=lambda n: bar.advance(line, n),
+                rows=rows,
             )
         write_bank(bank, result.rows)
         mlflow.log_artifact(str(bank), "bank")
@@ -356,8 +393,17 @@ def score_cell(job: Job, spec: TaskSpec, checkpoint: Checkpoint, recipe: str) ->
     return Cell(spec, recipe, checkpoint, served, result.rows, bank)
 
 
+def rows_of(job: Job, spec: TaskSpec) -> ScoredRows:
+    """What a target is scored on in every language that is there, read once a job."""
+    if spec.name not in job.scored:
+        languages = evaluation_languages(job.source, spec)
+        job.scored[spec.name] = scored_rows(job.source, spec, languages, limit=job.preset.evaluation.limit)
+    return job.scored[spec.name]
+
+
 def _evaluation_fingerprint(job: Job, spec: TaskSpec, language: str) -> list[str]:
-    return [
+    pool = [job.source.fingerprint(spec, spec.pool_split, "")] if spec.pool_split else []
+    return pool + [
         job.source.fingerprint(spec, split, language)
         for split in (spec.choice_split, spec.report_split)
         if split and language in job.source.languages(spec, split)
@@ -383,7 +429,7 @@ def trivial_rows(job: Job, spec: TaskSpec) -> list[BankRow]:
     """The bank of the trivial baseline on the same rows."""
     training = english_rows(job.source, spec) if spec.train_task else []
     languages = evaluation_languages(job.source, spec)
-    return evaluate_trivial(job.source, spec, training, languages, limit=job.preset.evaluation.limit)
+    return evaluate_trivial(job.source, spec, training, languages, rows=rows_of(job, spec))
 
 
 def run_grid(job: Job) -> list[Cell]:
@@ -474,7 +520,8 @@ def export_cell(job: Job, cell: Cell) -> Bundle:
             cell.settings,
             place,
             target=cell.spec.name,
-            examples=_parity_examples(job, cell.spec),
+            # Of every language: parity is a property of scripts and lengths, not of English.
+            examples=rows_of(job, cell.spec).examples(PARITY_ROWS),
             languages=languages,
         )
         mlflow.log_metrics({"parity": exported.parity, "agreement": exported.agreement})
@@ -483,17 +530,6 @@ def export_cell(job: Job, cell: Cell) -> Bundle:
         f"same answer on {100 * exported.agreement:.1f} % of the rows"
     )
     return exported.bundle
-
-
-def _parity_examples(job: Job, spec: TaskSpec) -> list[Any]:
-    """A few choice rows of every language: parity is a property of scripts and lengths, not of English."""
-    examples: list[Any] = []
-    for language in evaluation_languages(job.source, spec):
-        rows = [row for role, row in evaluation_rows(job.source, spec, language, limit=8) if role == "choice"]
-        examples += [
-            SentenceExample(row.id, language, row.sentence) if isinstance(row, SentencePair) else row for row in rows
-        ]
-    return examples
 
 
 def promote_cell(job: Job, cell: Cell, bundle: Bundle) -> Any:
@@ -589,6 +625,11 @@ def whole(job: Job, tracker: Tracker, phase: str, parameters: Parameters) -> Ite
     values = parameters.model_dump(exclude={"output"})
     with tracker.run(phase, f"{phase}/{job.preset.description}", digest_of({"entry": phase, **values}), values):
         yield
+        skipped = job.source.skipped
+        if skipped:
+            mlflow.log_metric("skipped_rows", sum(skipped.values()))
+            for file, count in skipped.items():
+                job.say(f"  {count} bad rows left out of {file}")
 
 
 def recipe_of(checkpoint: Checkpoint) -> str:
@@ -606,16 +647,25 @@ def score_checkpoint(job: Job, spec: TaskSpec, checkpoint: Checkpoint) -> Cell:
         InvalidValue: a checkpoint that was trained for something else.
     """
     lineage = checkpoint.lineage
-    trained = lineage["name"] if lineage["phase"] == "target" else ""
-    if trained != spec.train_task:
+    trained, wanted = _stages(lineage), training_stages(spec)
+    if trained != wanted:
         raise InvalidValue(
-            f"{spec.name} needs a checkpoint fine-tuned on {spec.train_task or 'nothing'}; "
-            f"this one was made by phase {lineage['phase']!r} on {lineage['name']!r}",
+            f"{spec.name} needs a checkpoint fine-tuned on {', then '.join(wanted) or 'nothing'}; "
+            f"this one was made by phase {lineage['phase']!r} on {', then '.join(trained) or repr(lineage['name'])}",
             param="--base",
             limit=spec.train_task,
             given=lineage["name"],
         )
     return score_cell(job, spec, checkpoint, recipe_of(checkpoint))
+
+
+def _stages(lineage: Mapping[str, Any]) -> tuple[str, ...]:
+    """The tasks of the last unbroken row of target phases, the first one first."""
+    stages: list[str] = []
+    while lineage.get("phase") == "target":
+        stages.insert(0, lineage["name"])
+        lineage = lineage["parent"]
+    return tuple(stages)
 
 
 def _on_device(model: Any) -> Any:
@@ -641,6 +691,6 @@ def _micro_questions(source: Source) -> dict[str, dict[str, dict[str, Any]]]:
             lang: {"premise": (c := row("xcopa", lang)).premise, "question": c.question, "choices": list(c.choices)}
             for lang in ("de", "zh")
         },
-        "embed": {"sw": {"text": row("tatoeba", "sw").sentence}},
-        "align": {"en-de": {"source": [p.english for p in pairs], "target": [p.sentence for p in pairs][::-1]}},
+        "embed": {"sw": {"text": row("tatoeba", "sw").candidate}},
+        "align": {"en-de": {"source": [p.query for p in pairs], "target": [p.candidate for p in pairs][::-1]}},
     }

@@ -2,40 +2,35 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import TYPE_CHECKING
 
+from pipelines.checkpoint_job import CheckpointParameters, run_checkpoint
 from pipelines.cli import command
-from pipelines.job import NONE, Job, JobParameters
+from pipelines.job import Job
+
+if TYPE_CHECKING:
+    from pipelines.phases import Cell
 
 EXAMPLES = """\
   python -m pipelines.promote --target xnli --base outputs/checkpoints/target-mnli-0123456789abcdef
   python -m pipelines.promote --target tatoeba"""
 
 
-class Promote(JobParameters):
+class Promote(CheckpointParameters):
     """Scores, exports and registers a checkpoint, and points the alias champion at it.
 
     Give the checkpoint as `--base`; a target that needs no training (tatoeba) takes any encoder.
     """
 
-    target: str = Field(description="the target")
-
-    options = (NONE, "--target")
-
-    def tasks_asked(self) -> tuple[str, str]:
-        return NONE, self.target
-
 
 def run(parameters: Promote) -> None:
-    job = Job.open(parameters)
-    tracker = job.tracker
+    run_checkpoint("promote", parameters, _promote)
+
+
+def _promote(job: Job, cell: Cell) -> None:
     from pipelines import phases
 
-    with phases.whole(job, tracker, "promote", parameters):
-        checkpoint = phases.base_checkpoint(job)
-        for spec in job.targets:
-            cell = phases.score_checkpoint(job, spec, checkpoint)
-            phases.promote_cell(job, cell, phases.export_cell(job, cell))
+    phases.promote_cell(job, cell, phases.export_cell(job, cell))
 
 
 if __name__ == "__main__":

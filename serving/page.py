@@ -20,7 +20,8 @@ _HEAD = """<!doctype html>
 body { max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
 h2 { margin: 2rem 0 0; font-size: 1.1rem }
 p { margin: .2rem 0 }
-pre { white-space: pre-wrap; overflow-wrap: anywhere; padding: .7rem 1rem; border: 1px solid #8886; border-radius: .4rem }
+pre { white-space: pre-wrap; overflow-wrap: anywhere }
+pre { padding: .7rem 1rem; border: 1px solid #8886; border-radius: .4rem }
 .none { opacity: .6 }
 </style>
 <h1>Polystilts</h1>

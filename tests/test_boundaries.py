@@ -23,10 +23,14 @@ ALLOWED: dict[str, set[str]] = {
     "polystilts.runtime": {"polystilts.errors", "polystilts.formats", "numpy", "tokenizers", "onnxruntime"},
     "polystilts.metrics": {
         "polystilts.errors", "polystilts.formats.values", "numpy", "scipy", "seqeval", "sklearn", "pyarrow",
+        "faiss",
+    },
+    "polystilts.submission": {
+        "polystilts.errors", "polystilts.tasks", "polystilts.metrics", "numpy",
     },
     "polystilts.data": {
         "polystilts.errors", "polystilts.tasks", "polystilts.formats.values", "polystilts.runtime.folders",
-        "numpy", "datasets", "pyarrow", "yaml", "huggingface_hub", "filelock",
+        "numpy", "datasets", "pyarrow", "yaml", "huggingface_hub", "filelock", "icu4py",
     },
     "polystilts.training": {
         "polystilts.errors", "polystilts.tasks", "polystilts.formats", "polystilts.runtime", "numpy", "torch",

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import numpy as np
 import pytest
 
+from polystilts import evaluation
 from polystilts.data.roles import half_role
 from polystilts.errors import InvalidValue, MissingData
-from polystilts.evaluation import bank_rows, evaluate, evaluate_trivial, score_rows, settings_for
+from polystilts.evaluation import bank_rows, evaluate, evaluate_trivial, score_rows, scored_rows, settings_for
 from polystilts.formats import FormatSettings, Pieces, make_format
 from polystilts.formats.values import (
     Answer,
     PairExample,
+    RetrievalItem,
     Row,
     SentencePair,
     SpanExample,
@@ -158,7 +162,7 @@ def test_the_trivial_baseline_is_scored_on_the_same_rows(pairs, source):
     assert [r.score for r in trivial[:3]] == [0.0, 0.0, 1.0]
 
 
-PAIRS = [SentencePair(f"s{i}", "de", german, english) for i, (german, english) in enumerate(["da", "eb", "fc"])]
+PAIRS = [SentencePair(f"s{i}", "de", english, german) for i, (german, english) in enumerate(["da", "eb", "fc"])]
 
 #: Layer 1 is wrong for all but the first; layer 2 right for all. Lengths differ: only directions count.
 ENGLISH_VECTORS = {"a": [[1, 0], [1, 0]], "b": [[1, 0], [0, 9]], "c": [[1, 0], [1, 1]]}
@@ -235,3 +239,207 @@ def test_rows_and_predictions_must_match(source):
     rows = source.rows(PAIR, "validation", "en")
     with pytest.raises(InvalidValue, match="1 predictions for 2 gold rows"):
         bank_rows(PAIR, rows, ["choice", "choice"], ["yes"], "en", recipe="r", seed=0)
+
+
+def dual(texts, *, table=None, layers=(), pooling="pooler"):
+    """A predictor for texts of letters: 'a' -> its vector; the n-th layer of a mean has it too."""
+    settings = FormatSettings("sentence", layers=layers, pooling=pooling)
+    rows = max(1, len(layers))
+    table = {
+        (0, *map(letter, text.split()), 2): {"embeddings": np.float32([vector] * rows)}
+        for text, vector in texts.items()
+    }
+    return predictor_of(settings, table, {"embeddings": (rows, 2)})
+
+
+class TestCheckpointScores:
+    PAIRS_OF_CODE = dataclasses.replace(SENTENCE, pooling="pooler")
+
+    def test_pairs_look_among_the_rows_given(self):
+        predictor = dual({"a": [1, 0], "b": [0, 1], "d": [1, 0.1], "e": [1, 0.2]})
+        rows = [SentencePair("0", "en", "a", "d"), SentencePair("1", "en", "b", "e")]
+        assert score_rows(predictor, self.PAIRS_OF_CODE, rows, "en") == 100
+        swapped = [SentencePair("0", "en", "a", "e"), SentencePair("1", "en", "b", "d")]
+        assert score_rows(predictor, self.PAIRS_OF_CODE, swapped, "en") == 0
+
+    def test_the_right_text_is_right_whichever_row_it_stands_in(self):
+        """Two questions about one sentence."""
+        predictor = dual({"a": [1, 0], "b": [1, 0], "d": [1, 0]})
+        rows = [SentencePair("0", "en", "a", "d"), SentencePair("1", "en", "b", "d")]
+        assert score_rows(predictor, self.PAIRS_OF_CODE, rows, "en") == 100
+
+    def test_odds_of_no_answer_are_handed_to_the_metric(self):
+        """One question without an answer, one with: the odds tell them apart, the texts are the same."""
+        spec = dataclasses.replace(SPAN, metric="qa_or_none", unanswerable=True)
+        logits = {"x": [9, 0, 0, 0, 0, 1, 0], "y": [0, 0, 0, 0, 0, 9, 0]}
+        table = {
+            (0, letter(question), 2, 2, letter("a"), letter("b"), 2)[:7]: {
+                "start": np.float32(values[:7]),
+                "end": np.float32(values[:7]),
+            }
+            for question, values in logits.items()
+        }
+        predictor = predictor_of(settings_for(spec), table, {"start": (-1,), "end": (-1,)})
+        rows = [SpanExample("0", "en", "x", "a b", ()), SpanExample("1", "en", "y", "a b", (Answer("b", 2),))]
+        assert score_rows(predictor, spec, rows, "en") == 100
+        bank = evaluate(predictor, Memory({("test", "en"): rows}), spec, ["en"], recipe="r", seed=0).rows
+        assert [row.predicted_value for row in bank] == [
+            {"text": "b", "null_odds": 16.0},
+            {"text": "b", "null_odds": -18.0},
+        ]
+
+
+def query(id, text, *keys, language="de"):
+    return RetrievalItem(id, language, text, True, keys)
+
+
+def candidate(id, text, *keys, language="en"):
+    return RetrievalItem(id, language, text, False, keys)
+
+
+#: Ids whose halves are known.
+CHOICE, REPORT = ([f"q{i}" for i in range(40) if half_role(f"q{i}") == role] for role in ("choice", "report"))
+
+
+class TestMining:
+    """German a b c, English d e f; which pairs have gold decides the threshold."""
+
+    SPEC = TaskSpec("mine", "Mine", "sentence", "mining_f1", ("de",), unit="query")
+    #: Margins: b-e 1.71, a-d 1.46, c-f 1.16.
+    VECTORS: ClassVar = {"a": [4, 0], "b": [1, 5], "c": [9, 8], "d": [8, 1], "e": [0, 3], "f": [9, 3]}
+
+    def found(self, splits, layer=1):
+        predictor = dual(self.VECTORS, layers=(1,), pooling="mean")
+        done = []
+        rows = scored_rows(Memory(splits), self.SPEC, ["de"])
+        result = evaluate(
+            predictor,
+            Memory(splits),
+            self.SPEC,
+            ["de"],
+            recipe="r",
+            seed=0,
+            layer=layer,
+            progress=done.append,
+            rows=rows,
+        )
+        assert sum(done) == len(rows)
+        assert result.layer_curve == {}
+        return [(row.id, row.role, row.gold_value, row.predicted_value) for row in result.rows]
+
+    def test_two_splits_the_first_gives_the_threshold(self):
+        def items(prefix):
+            return [
+                query("1", "a", "1"),
+                query("2", "b", "2"),
+                query("3", "c"),
+                *(candidate(f"{prefix}{n}", text, str(n)) for n, text in enumerate("def", 1)),
+            ]
+
+        found = self.found({("validation", "de"): items("v"), ("test", "de"): items("t")})
+        assert found == [
+            ("1", "choice", ["v1"], ["v1"]),
+            ("2", "choice", ["v2"], ["v2"]),
+            ("3", "choice", [], []),  # mined with f, with too small a margin
+            ("1", "report", ["t1"], ["t1"]),
+            ("2", "report", ["t2"], ["t2"]),
+            ("3", "report", [], []),
+        ]
+
+    def test_one_split_one_half_gives_the_threshold_for_the_other(self):
+        first, second, third = CHOICE[0], REPORT[0], REPORT[1]
+        items = [
+            query(first, "a", "x"),
+            query(second, "b", "y"),
+            query(third, "c"),
+            candidate("d", "d", "x"),
+            candidate("e", "e", "y"),
+            candidate("f", "f"),
+        ]
+        found = self.found({("validation", "de"): items})
+        assert found[:2] == [(first, "choice", ["d"], ["d"]), (second, "report", ["e"], ["e"])]
+        assert found[2] == (third, "report", [], [])
+
+    def test_the_trivial_baseline_guesses_in_the_pool(self):
+        splits = {("validation", "de"): [query("1", "a", "1"), candidate("d", "d", "1"), candidate("e", "e")]}
+        [row] = evaluate_trivial(Memory(splits), self.SPEC, [], ["de"])
+        assert row.predicted_value == {"any_of": 2}
+
+
+class TestRankings:
+    """LAReQA's way: candidates of all languages at once, relevant in any of them."""
+
+    SPEC = TaskSpec(
+        "rank", "Rank", "sentence", "map_at_20", ("en", "de"), report_split="", unit="query", pooling="pooler"
+    )
+    VECTORS: ClassVar = {"a": [1, 0], "b": [0, 1], "d": [1, 0.1], "e": [0.1, 1], "f": [1, 0.3], "g": [0.7, 0.7]}
+
+    def evaluate(self, splits, spec=SPEC, languages=("en", "de"), **options):
+        return evaluate(dual(self.VECTORS), Memory(splits), spec, languages, recipe="r", seed=0, **options).rows
+
+    def splits(self, names=("en_1", "en_2", "de_1", "de_2")):
+        return {
+            ("validation", "en"): [
+                query("k1", "a", "k1", language="en"), query("k2", "b", "k2", language="en"),
+                candidate(names[0], "d", "k1"), candidate(names[1], "g"),
+            ],
+            ("validation", "de"): [
+                query("k1", "f", "k1"), query("k2", "b", "k2"),
+                candidate(names[2], "e", "k2", language="de"), candidate(names[3], "f", "k1", language="de"),
+            ],
+        }  # fmt: skip
+
+    def test_candidates_of_every_language_are_ranked_at_once(self):
+        rows = self.evaluate(self.splits())
+        assert [(r.language, r.id) for r in rows] == [("en", "k1"), ("en", "k2"), ("de", "k1"), ("de", "k2")]
+        assert [r.role for r in rows] == [half_role(r.id) for r in rows]
+        assert rows[0].gold_value == rows[2].gold_value == ["en_1", "de_2"]
+        assert rows[0].predicted_value == ["en_1", "de_2", "en_2", "de_1"]
+        assert rows[1].predicted_value[0] == "de_1"
+        assert [r.score for r in rows] == [1, 1, 1, 1]
+
+    def test_ids_that_languages_share_are_told_apart(self):
+        rows = self.evaluate(self.splits(("1", "2", "1", "2")))
+        assert rows[0].gold_value == ["en/1", "de/2"]
+        assert rows[0].predicted_value == ["en/1", "de/2", "en/2", "de/1"]
+
+    def test_an_id_that_occurs_twice_in_a_language_is_refused(self):
+        with pytest.raises(InvalidValue, match="two candidates have the id 'en/1'"):
+            self.evaluate(self.splits(("1", "1", "2", "3")))
+
+    def test_with_one_language_the_pool_is_smaller(self):
+        rows = self.evaluate(self.splits(), languages=["en"])
+        assert [(r.id, r.gold_value) for r in rows] == [("k1", ["en_1"])]  # nothing answers k2 in English
+
+    def test_a_shared_pool_serves_both_splits(self):
+        spec = dataclasses.replace(self.SPEC, report_split="test", pool_split="candidates")
+        splits = {
+            ("validation", "de"): [query("m1", "a", "Q1")],
+            ("test", "de"): [query("m2", "b", "Q2")],
+            ("candidates", ""): [candidate("Q1", "d", "Q1", language=""), candidate("Q2", "e", "Q2", language="")],
+        }
+        rows = self.evaluate(splits, spec, ["de"])
+        assert [(r.id, r.role, r.predicted_value, r.score) for r in rows] == [
+            ("m1", "choice", ["Q1", "Q2"], 1),
+            ("m2", "report", ["Q2", "Q1"], 1),
+        ]
+        assert len(scored_rows(Memory(splits), spec, ["de"])) == 4
+
+    def test_the_trivial_baseline_is_a_random_order(self):
+        rows = evaluate_trivial(Memory(self.splits()), self.SPEC, [], ["en", "de"])
+        assert {json.dumps(r.predicted_value) for r in rows} == {'{"any_of": 4}'}
+        assert all(0 < r.score < 1 for r in rows)
+
+    def test_examples_hold_both_sides_of_every_language(self):
+        texts = scored_rows(Memory(self.splits()), self.SPEC, ["en", "de"]).examples(1)
+        chosen = half_role("k1") == "choice" or half_role("k2") == "choice"
+        assert sorted((t.language, t.query) for t in texts) == sorted(
+            [("en", False), ("de", False), *([("en", True), ("de", True)] if chosen else [])]
+        )
+
+
+def test_of_too_many_layers_only_the_chosen_one_is_kept(monkeypatch):
+    monkeypatch.setattr(evaluation, "CURVE_BYTES", 1)
+    result = TestRetrieval().retrieve(ENGLISH_VECTORS, GERMAN_VECTORS)
+    assert result.layer_curve == {2: 100.0}
+    assert [r.predicted_value for r in result.rows] == ["s0", "s1", "s2"]

@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from polystilts.data.shapes import SHAPES
 from polystilts.errors import BadRow
 from polystilts.formats.values import (
     Answer,
     ChoiceExample,
     PairExample,
+    RetrievalItem,
     Row,
     SentencePair,
     SpanExample,
@@ -27,7 +29,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     "choice": ("premise", "question", "choice1", "choice2", "label"),
     "tagging": ("tokens", "tags"),
     "span": ("id", "context", "question", "answers"),
-    "sentence": ("sentence", "english"),
+    "sentence": ("query", "candidate"),
 }
 
 #: The column that is a label or holds tags, where there is one.
@@ -37,8 +39,8 @@ LABEL_COLUMN: Mapping[str, str] = {"pair": "label", "choice": "label", "tagging"
 #: out.
 _NOT_TRANSLATED = "NS"
 
-#: Hidden and missing labels on the hub (GLUE's test sets, SNLI's rows without consensus).
-_NO_LABEL = -1
+#: Hidden and missing labels on the hub (GLUE's test sets, SNLI's rows without consensus), and as csv writes them.
+_NO_LABEL = (-1, "-1")
 
 
 def make_id(values: Mapping[str, Any], split: str, index: int) -> str:
@@ -70,20 +72,41 @@ def to_row(
         id: of the row within its task and language.
         language: code of the row's language.
         place: file and line (or set, split and row) for messages.
-        columns: our column name -> the row's, where they differ.
-        names: what integer labels stand for; the spec's labels where the source has no list of its own.
+        columns: our column name -> the row's, where they differ (not asked where the spec has a shape).
+        names: what integer labels stand for, where it is not the order of the spec's labels; all known labels where
+            the spec lists none (CCG).
 
     Returns:
-        The row; None if it is one the data set's own rules drop (label -1, an untranslated PAWS-X sentence).
+        The row; None if it is one the data set's own rules drop (label -1, an untranslated PAWS-X sentence, an
+        answer outside every sentence).
 
     Raises:
         BadRow: a missing column, an unknown label or tag, tags that do not match the tokens, or an answer
             that does not stand where it should.
     """
+    if spec.shape:
+        shaped = _shaped(spec.shape, values, place)
+        if shaped is None:
+            return None
+        values, columns = shaped, None
     reader = _Cells(values, columns or {}, place)
-    if spec.format in LABEL_COLUMN and reader.get(LABEL_COLUMN[spec.format]) == _NO_LABEL:
+    if spec.format in LABEL_COLUMN and _is_no_label(reader.get(LABEL_COLUMN[spec.format])):
         return None
     return _MAKERS[spec.format](reader, spec, id, language, tuple(names or spec.labels))
+
+
+def _shaped(shape: str, values: Mapping[str, Any], place: str) -> Mapping[str, Any] | None:
+    try:
+        return SHAPES[shape](values)
+    except KeyError as error:
+        found = ", ".join(map(str, values))
+        raise BadRow(place, f"no column {error.args[0]!r} for {shape}; found: {found}") from None
+    except (IndexError, TypeError, ValueError, AttributeError) as error:
+        raise BadRow(place, f"not a row of {shape}: {error}") from None
+
+
+def _is_no_label(value: Any) -> bool:
+    return isinstance(value, int | str) and value in _NO_LABEL
 
 
 class _Cells:
@@ -114,6 +137,9 @@ class _Cells:
 
 
 def _label(cells: _Cells, value: Any, names: tuple[str, ...], known: tuple[str, ...], kind: str) -> str:
+    known = known or names
+    if isinstance(value, str) and value not in known and value.isdecimal():
+        value = int(value)  # csv has no numbers
     if isinstance(value, int):
         if not 0 <= value < len(names):
             cells.refuse(f"{kind} {int(value)} is not in 0..{len(names) - 1}")
@@ -125,6 +151,8 @@ def _label(cells: _Cells, value: Any, names: tuple[str, ...], known: tuple[str, 
 
 def _pair(cells: _Cells, spec: TaskSpec, id: str, language: str, names: tuple[str, ...]) -> Row | None:
     premise, hypothesis = cells.text("premise"), cells.text("hypothesis")
+    if not hypothesis and spec.shape != "defect":
+        cells.refuse("hypothesis is empty")
     if _NOT_TRANSLATED in (premise, hypothesis):
         return None
     value = cells.get("label")
@@ -143,6 +171,8 @@ def _choice(cells: _Cells, spec: TaskSpec, id: str, language: str, names: tuple[
     label = cells.get("label")
     if isinstance(label, str) and label in columns:
         label = columns.index(label)
+    if isinstance(label, str) and label.isdecimal():
+        label = int(label)  # csv has no numbers
     if label is not None and (not isinstance(label, int) or not 0 <= label < len(choices)):
         cells.refuse(f"label {label!r} is not in 0..{len(choices) - 1}")
     return ChoiceExample(id, language, cells.text("premise"), question, choices, label)
@@ -163,7 +193,9 @@ def _tagging(cells: _Cells, spec: TaskSpec, id: str, language: str, names: tuple
 def _span(cells: _Cells, spec: TaskSpec, id: str, language: str, names: tuple[str, ...]) -> Row:
     context = cells.text("context")
     title = cells.text("title") if cells.has("title") else ""
-    answers = tuple(_answer(cells, context, text, start) for text, start in _answers(cells))
+    pairs = _answers(cells)
+    # An empty list hides the answers unless the set has questions without one.
+    answers = tuple(_answer(cells, context, *pair) for pair in pairs) if pairs or spec.unanswerable else None
     return SpanExample(id, language, cells.text("question"), context, answers, title)
 
 
@@ -192,8 +224,26 @@ def _answer(cells: _Cells, context: str, text: Any, start: Any) -> Answer:
 
 
 def _sentence(cells: _Cells, spec: TaskSpec, id: str, language: str, names: tuple[str, ...]) -> Row:
+    if cells.has("keys"):
+        return _item(cells, id, language)
     # The hub's Tatoeba keeps the newline of the file it was read from.
-    return SentencePair(id, language, cells.text("sentence").strip("\r\n"), cells.text("english").strip("\r\n"))
+    query, candidate = cells.text("query").strip("\r\n"), cells.text("candidate").strip("\r\n")
+    for name, text in (("query", query), ("candidate", candidate)):
+        if not text.strip():
+            cells.refuse(f"{name} is empty")
+    return SentencePair(id, language, query, candidate)
+
+
+def _item(cells: _Cells, id: str, language: str) -> Row:
+    """A row of a collection: ``text``, ``query`` (whether it asks) and ``keys``."""
+    text, query, keys = cells.text("text"), cells.get("query"), cells.get("keys")
+    if not text.strip():
+        cells.refuse("text is empty")
+    if not isinstance(query, bool):
+        cells.refuse(f"query must be true or false, not {query!r}")
+    if isinstance(keys, str) or not all(isinstance(key, str) and key for key in keys):
+        cells.refuse(f"keys must be a list of texts, not {keys!r}")
+    return RetrievalItem(id, language, text, query, tuple(keys))
 
 
 _MAKERS: Mapping[str, Callable[[_Cells, TaskSpec, str, str, tuple[str, ...]], Row | None]] = {
@@ -213,6 +263,6 @@ def has_gold(row: Row) -> bool:
         case TaggingExample():
             return row.tags is not None
         case SpanExample():
-            return bool(row.answers)
+            return row.answers is not None
         case _:
             return True

@@ -10,11 +10,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from polystilts.data.columns import COLUMNS, LABEL_COLUMN, make_id, to_row
+from polystilts.data.columns import COLUMNS, LABEL_COLUMN, make_id
+from polystilts.data.local import LocalSource
+from polystilts.data.readers import RawRow, read_table
+from polystilts.data.shapes import RAW_COLUMNS
+from polystilts.data.skipping import OnBadRow, Skipper, row_or_bad
 from polystilts.errors import BadRow, MissingData
 from polystilts.formats.values import Row
 from polystilts.tasks.languages import spell
@@ -22,6 +26,8 @@ from polystilts.tasks.spec import HubFiles, TaskSpec
 
 if TYPE_CHECKING:
     from datasets import Dataset, Features
+
+T = TypeVar("T")
 
 #: Repository id -> commit, written by `prepare` into the project folder.
 REVISIONS_FILE = "hub-revisions.json"
@@ -52,7 +58,10 @@ class HubSource:
             cache.
         revisions: repository id -> commit, before a spec's own revision and the branch's head.
         cache_dir: where `datasets` keeps its converted copies; None = its default.
+        downloads: folder of the files that are not on the hub (`TaskSpec.upstream`), laid out as a local source's;
+            None = ``upstream/`` in a mirror, else ``downloads/``.
         name: how the source was asked for.
+        on_bad_row: 'error' raises the first bad row; 'skip' leaves bad rows out, see `skipped`.
     """
 
     def __init__(
@@ -61,9 +70,14 @@ class HubSource:
         *,
         revisions: Mapping[str, str] | None = None,
         cache_dir: Path | None = None,
+        downloads: Path | None = None,
         name: str = "hub",
+        on_bad_row: OnBadRow = "error",
     ) -> None:
         self.root = root
+        self.downloads = downloads or (root / "upstream" if root else Path("downloads"))
+        self._skipper = Skipper(on_bad_row)
+        self._upstream = LocalSource(self.downloads, on_bad_row=on_bad_row)
         self.revisions = dict(revisions or {})
         self.cache_dir = cache_dir
         self._name = name
@@ -72,8 +86,15 @@ class HubSource:
     def name(self) -> str:
         return self._name
 
+    @property
+    def skipped(self) -> dict[str, int]:
+        """File or hub split -> number of bad rows that were left out of it."""
+        return self._skipper.skipped | self._upstream.skipped
+
     def languages(self, spec: TaskSpec, split: str) -> tuple[str, ...]:
         hub = spec.hub
+        if _is_upstream(spec):
+            return self._upstream.languages(spec, split)
         if hub is None or split not in hub.splits:
             return ()
         there = [language for language in spec.languages if language not in hub.absent.get(split, ())]
@@ -81,32 +102,58 @@ class HubSource:
             there = [language for language in there if _find(self.root / hub.id, _patterns(hub, split, language))]
         return tuple(there)
 
+    def labels(self, spec: TaskSpec) -> tuple[str, ...]:
+        """The spec's labels: every set of labels that is on the hub is in the catalogue."""
+        return spec.labels
+
     def rows(self, spec: TaskSpec, split: str, language: str) -> list[Row]:
+        if _is_upstream(spec):
+            return self._from_downloads(spec, lambda: self._upstream.rows(spec, split, language))
         hub, files = self._files(spec, split, language)
-        data = self._load(files, split)
         where = f"{hub.id} {_config(hub, language)} {hub.splits[split]}"
-        names = _check(data.features, spec, where)
+        if split in hub.files:
+            names: tuple[str, ...] | None = None
+            raw: list[RawRow | BadRow] = [item for file in files for item in read_table(file, spec, language, False)]
+        else:
+            data = self._load(files, split)
+            names = _check(data.features, spec, where)
+            named = _named(data.features) if spec.shape else dict
+            raw = [(f"{where}, row {index}", named(values)) for index, values in enumerate(data)]
         prefix = hub.id_prefix.replace("{language}", spell(language, hub.spelling).lower())
-        rows = []
-        for index, values in enumerate(data):
-            if prefix and not str(values["id"]).startswith(prefix):
-                continue
-            row = to_row(
+        found = (
+            item
+            if isinstance(item, BadRow)
+            else row_or_bad(
                 spec,
-                values,
-                id=make_id(values, split, index),
+                item[1],
+                id=make_id(item[1], split, index),
                 language=language,
-                place=f"{where}, row {index}",
+                place=item[0],
                 columns=hub.columns,
                 names=names,
             )
-            if row is not None:
-                rows.append(row)
+            for index, item in enumerate(raw)
+            if isinstance(item, BadRow) or str(item[1].get("id", "")).startswith(prefix)
+        )
+        rows = self._skipper.kept(found, where)
         if not rows:
             raise MissingData(f"{where} has no rows in {language!r}", given=language)
         return rows
 
+    def _from_downloads(self, spec: TaskSpec, read: Callable[[], T]) -> T:
+        """What `read` gives; a missing file's message says how it gets there."""
+        try:
+            return read()
+        except MissingData as error:
+            raise MissingData(
+                f"{error.message}; {spec.name} is not on the hub: fetch it with `python -m pipelines.prepare`",
+                param=error.param,
+                given=error.given,
+            ) from None
+
     def fingerprint(self, spec: TaskSpec, split: str, language: str) -> str:
+        if _is_upstream(spec):
+            return self._from_downloads(spec, lambda: self._upstream.fingerprint(spec, split, language))
         hub, files = self._files(spec, split, language)
         digest = hashlib.sha256()
         for part in (hub.id, _config(hub, language), hub.splits[split], language):
@@ -122,11 +169,15 @@ class HubSource:
         """Fetches the files of one split, asking the hub even if some revision is in the cache.
 
         Returns:
-            The commit they are from ('' for a mirror), to be kept in `REVISIONS_FILE`.
+            The commit they are from, to be kept in `REVISIONS_FILE`; '' for a mirror and for files that are not on the
+            hub, which must be in the downloads folder already.
 
         Raises:
             MissingData: the hub cannot be reached or does not have them.
         """
+        if _is_upstream(spec):
+            self.fingerprint(spec, split, language)
+            return ""
         _, files = self._files(spec, split, language, refresh=True)
         return "" if self.root is not None else _commit(files)
 
@@ -188,13 +239,23 @@ def _config(hub: HubFiles, language: str) -> str:
     return hub.config.replace("{language}", spell(language, hub.spelling))
 
 
+def _is_upstream(spec: TaskSpec) -> bool:
+    """Whether the rows stand in the authors' own files, not on the hub."""
+    return spec.hub is None and spec.upstream is not None
+
+
 def _patterns(hub: HubFiles, split: str, language: str) -> list[str]:
-    stem = f"{_config(hub, language)}/{hub.splits[split]}"
-    return [f"{stem}-*.parquet", f"{stem}/*.parquet"]
+    if split in hub.files:
+        return [hub.files[split]]
+    config, name = _config(hub, language), hub.splits[split]
+    # The hub writes a repository's only config to data/; Universal Dependencies keep one file a split.
+    only = [f"data/{name}-*.parquet"] if config == "default" else []
+    return [*only, f"{config}/{name}.parquet", f"{config}/{name}-*.parquet", f"{config}/{name}/*.parquet"]
 
 
 def _find(folder: Path, patterns: list[str]) -> list[Path]:
-    return sorted(file for pattern in patterns for file in folder.glob(pattern))
+    # Patterns with a * of their own overlap.
+    return sorted({file for pattern in patterns for file in folder.glob(pattern)})
 
 
 def _commit(files: list[Path]) -> str:
@@ -211,12 +272,13 @@ def _check(features: Features, spec: TaskSpec, where: str) -> tuple[str, ...] | 
         BadRow: with what was expected and what was found.
     """
     columns = spec.hub.columns if spec.hub else {}
-    wanted = [columns.get(column, column) for column in COLUMNS[spec.format]]
+    ours = RAW_COLUMNS[spec.shape] if spec.shape else COLUMNS[spec.format]
+    wanted = [columns.get(column, column) for column in ours]
     # XQuAD and TyDiQA have an id, a SQuAD-shaped set without one gets it from the row index.
     missing = [column for column in wanted if column not in features and column != "id"]
     if missing:
         raise BadRow(where, f"expected the columns {', '.join(wanted)}; found {', '.join(features)}")
-    if spec.format not in LABEL_COLUMN:
+    if spec.shape or spec.format not in LABEL_COLUMN:
         return None
     column = columns.get(LABEL_COLUMN[spec.format], LABEL_COLUMN[spec.format])
     feature: Any = features[column]
@@ -225,3 +287,23 @@ def _check(features: Features, spec: TaskSpec, where: str) -> tuple[str, ...] | 
     if names is not None and set(names) != expected:
         raise BadRow(where, f"expected the labels {', '.join(sorted(expected))} in {column}; found {', '.join(names)}")
     return tuple(names) if names is not None and spec.labels else None
+
+
+def _named(features: Features) -> Callable[[Any], dict[str, Any]]:
+    """A function that writes the names of class labels into a row, as shapes expect them; -1 (hidden) stays."""
+    names: dict[str, list[str]] = {}
+    for column, feature in features.items():
+        found = getattr(getattr(feature, "feature", feature), "names", None)
+        if found is not None:
+            names[column] = found
+
+    def named(values: Any) -> dict[str, Any]:
+        return {column: _name(value, names[column]) if column in names else value for column, value in values.items()}
+
+    return named
+
+
+def _name(value: Any, names: list[str]) -> Any:
+    if isinstance(value, list):
+        return [_name(one, names) for one in value]
+    return names[value] if isinstance(value, int) and 0 <= value < len(names) else value

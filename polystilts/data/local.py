@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
-from polystilts.data.columns import make_id, to_row
-from polystilts.data.readers import READERS, english_side
-from polystilts.errors import MissingData
+from polystilts.data.columns import make_id
+from polystilts.data.readers import READERS, files_beside, read_ccg_labels
+from polystilts.data.skipping import OnBadRow, Skipper, row_or_bad
+from polystilts.errors import BadRow, MissingData
 from polystilts.formats.values import Row
 from polystilts.tasks.languages import spell
 from polystilts.tasks.spec import TaskSpec
@@ -19,56 +22,150 @@ class LocalSource:
     Args:
         folder: the folder that holds ``xnli/``, ``udpos/`` and so on.
         name: how the source was asked for.
+        on_bad_row: 'error' raises the first bad row; 'skip' leaves bad rows out, see `skipped`.
     """
 
-    def __init__(self, folder: Path, *, name: str = "") -> None:
+    def __init__(self, folder: Path, *, name: str = "", on_bad_row: OnBadRow = "error") -> None:
         self.folder = folder
         self._name = name or f"local:{folder}"
+        self._skipper = Skipper(on_bad_row)
 
     @property
     def name(self) -> str:
         return self._name
 
+    @property
+    def skipped(self) -> dict[str, int]:
+        """File -> number of bad rows that were left out of it."""
+        return self._skipper.skipped
+
     def languages(self, spec: TaskSpec, split: str) -> tuple[str, ...]:
-        return tuple(language for language in spec.languages if self._exists(spec, split, language))
+        # Candidates that all languages share have none of their own.
+        candidates = ("",) if split == spec.pool_split and split else spec.languages
+        return tuple(language for language in candidates if self._exists(spec, split, language))
+
+    def labels(self, spec: TaskSpec) -> tuple[str, ...]:
+        """The spec's labels, else those of its file of labels; () for a task without labels.
+
+        Raises:
+            MissingData: the file is not there.
+            BadRow: it is not a json object of tags.
+        """
+        if spec.labels or spec.local is None or not spec.local.labels:
+            return spec.labels
+        path = self.folder / spec.local.labels
+        if not path.is_file():
+            raise MissingData(
+                f"no file {path.absolute()} (labels of {spec.name}){how_to_obtain(spec)}", given=spec.name
+            )
+        return read_ccg_labels(path)
 
     def rows(self, spec: TaskSpec, split: str, language: str) -> list[Row]:
         paths = self._files(spec, split, language)
-        reader = READERS[spec.local.reader] if spec.local else None
-        if reader is None:
-            raise MissingData(f"{spec.name} has no local files", given=spec.name)
-        raw = list(reader(paths[0], spec, language, split == "test"))
-        ids = [make_id(values, split, index) for index, (_, values) in enumerate(raw)]
-        if len(set(ids)) < len(ids):
-            # XTREME cuts TyDiQA's training ids down to a number that repeats.
-            ids = [f"{split}-{index}" for index in range(len(raw))]
-        rows = (
-            to_row(spec, values, id=id, language=language, place=place)
-            for id, (place, values) in zip(ids, raw, strict=True)
-        )
-        return [row for row in rows if row is not None]
+        labels = self.labels(spec)
+        numbers, seen = count(), dict[str, str]()
+        rows: list[Row] = []
+        for path in paths:
+            found = self._read(path, spec, split, language, labels, numbers, seen)
+            rows += self._skipper.kept(found, str(path))
+        if not rows:
+            raise MissingData(f"{paths[0].absolute()} has no {spec.name} rows in {language!r}", given=language)
+        return rows
+
+    def _read(
+        self,
+        path: Path,
+        spec: TaskSpec,
+        split: str,
+        language: str,
+        labels: tuple[str, ...],
+        numbers: Iterator[int],
+        seen: dict[str, str],
+    ) -> Iterator[Row | BadRow | None]:
+        """The rows of one file; `numbers` and `seen` (id -> place) go on through the files of a split.
+
+        A bad row takes a number too, so that the rows behind it keep theirs in every language.
+        """
+        assert spec.local is not None  # there would be no path
+        numbered = split in spec.local.repeated_ids
+        items = READERS[spec.local.reader](path, spec, language, split == "test")
+        # In this order no number is lost at the end of a file.
+        for item, number in zip(items, numbers, strict=False):
+            if isinstance(item, BadRow):
+                yield item
+                continue
+            place, values = item
+            id = f"{split}-{number}" if numbered else make_id(values, split, number)
+            if id in seen:
+                yield BadRow(place, f"the id {id!r} stands at {seen[id]} too")
+                continue
+            seen[id] = place
+            yield row_or_bad(
+                spec,
+                values,
+                id=id,
+                language=values.get("language", language) if "keys" in values else language,
+                place=place,
+                columns=spec.local.columns,
+                names=labels,
+            )
 
     def fingerprint(self, spec: TaskSpec, split: str, language: str) -> str:
         digest = hashlib.sha256()
         for path in self._files(spec, split, language):
-            digest.update(hashlib.sha256(path.read_bytes()).digest())
+            needed, optional = self._beside(spec, path)
+            for file in (path, *needed, *(other for other in optional if other.is_file())):
+                digest.update(hashlib.sha256(file.read_bytes()).digest())
         return digest.hexdigest()
 
     def _exists(self, spec: TaskSpec, split: str, language: str) -> bool:
         paths = self._paths(spec, split, language)
-        return bool(paths) and all(path.is_file() for path in paths)
+        return bool(paths) and all(self._missing(spec, path) is None for path in paths)
 
     def _files(self, spec: TaskSpec, split: str, language: str) -> list[Path]:
-        paths = self._paths(spec, split, language)
-        if not paths:
+        """The files of a split; those beside them are there too.
+
+        Raises:
+            MissingData: with the path that is not there, and how to obtain what cannot be downloaded.
+        """
+        if spec.local is None or split not in spec.local.splits:
             raise MissingData(f"{spec.name} has no local files for split {split!r}", given=split)
-        for path in paths:
-            if not path.is_file():
-                raise MissingData(f"no file {path.absolute()} ({spec.name} {split} in {language!r})", given=language)
+        paths = self._paths(spec, split, language)
+        missing = next((file for path in paths if (file := self._missing(spec, path))), None)
+        if missing or not paths:
+            absent = missing or self._pattern(spec, split, language)
+            where = f"{spec.name} {split}" + (f" in {language!r}" if language else "")
+            raise MissingData(f"no file {absent.absolute()} ({where}){how_to_obtain(spec)}", given=language)
         return paths
+
+    def _missing(self, spec: TaskSpec, path: Path) -> Path | None:
+        needed, _ = self._beside(spec, path)
+        return next((file for file in (path, *needed) if not file.is_file()), None)
+
+    def _beside(self, spec: TaskSpec, path: Path) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+        assert spec.local is not None
+        needed, optional = files_beside(spec.local.reader, path)
+        return (*needed, *([self.folder / spec.local.labels] if spec.local.labels else [])), optional
 
     def _paths(self, spec: TaskSpec, split: str, language: str) -> list[Path]:
         if spec.local is None or split not in spec.local.splits:
             return []
-        path = self.folder / spec.local.splits[split].replace("{language}", spell(language, spec.local.spelling))
-        return [path, english_side(path)] if spec.local.reader == "bitext" else [path]
+        pattern = self._pattern(spec, split, language)
+        if "*" not in pattern.name:
+            return [pattern]
+        return sorted(path for path in pattern.parent.glob(pattern.name) if path.is_file())
+
+    def _pattern(self, spec: TaskSpec, split: str, language: str) -> Path:
+        assert spec.local is not None
+        pattern = spec.local.splits[split]
+        if "{language}" in pattern:
+            spelling = spec.local.names.get(language) or spell(language, spec.local.spelling)
+            pattern = pattern.replace("{language}", spelling)
+        return self.folder / pattern
+
+
+def how_to_obtain(spec: TaskSpec) -> str:
+    """What to do about a missing file of a task that nothing can download, as the end of a sentence."""
+    if spec.upstream is not None and spec.upstream.note:
+        return f"; {spec.upstream.note}"
+    return f"; {spec.note}" if spec.note and spec.hub is None and spec.upstream is None else ""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from polystilts.data.columns import make_id, to_row
 from polystilts.errors import MissingData
 from polystilts.formats.values import Row
+from polystilts.tasks.catalogue import get_task
 from polystilts.tasks.spec import TaskSpec
 
 if TYPE_CHECKING:
@@ -34,29 +36,47 @@ class MicroSource:
         return MicroWorld(seed=self.seed)
 
     def languages(self, spec: TaskSpec, split: str) -> tuple[str, ...]:
-        """All the world's languages for this task, the real set's first: it is a benchmark of its own."""
+        """All the world's languages for this task, the real set's first: it is a benchmark of its own.
+
+        A task that joins the rows of others has the languages that all of them have; the candidates that all
+        languages share stand under the language "".
+        """
+        if spec.parts:
+            first, *rest = (self.languages(get_task(part), split) for part in spec.parts)
+            return tuple(language for language in first if all(language in there for there in rest))
         try:
-            there = self.world.splits(spec.name).get(split, ())
+            there = self.world.splits(spec.data).get(split, ())
         except (KeyError, MissingData):
             return ()
         known = [language for language in spec.languages if language in there]
         return (*known, *(language for language in there if language not in known))
 
+    def labels(self, spec: TaskSpec) -> tuple[str, ...]:
+        """The spec's labels; where it lists none, the world's own (CCG), or () if the task has no labels."""
+        return spec.labels or self.world.labels(spec.data)
+
     def rows(self, spec: TaskSpec, split: str, language: str) -> list[Row]:
         self._check(spec, split, language)
+        if spec.parts:
+            return [
+                replace(row, id=f"{part}-{row.id}")
+                for part in spec.parts
+                for row in self.rows(get_task(part), split, language)
+            ]
+        names = self.labels(spec) or None
         columns = spec.hub.columns if spec.hub else {}
-        rows = []
-        for index, values in enumerate(self.world.rows(spec.name, split, language)):
+        rows: list[Row] = []
+        for index, values in enumerate(self.world.rows(spec.data, split, language)):
             place = f"micro {spec.name} {split} {language}, row {index}"
             id = make_id(values, split, index)
-            row = to_row(spec, values, id=id, language=language, place=place, columns=columns)
+            row = to_row(spec, values, id=id, language=language, place=place, columns=columns, names=names)
             if row is not None:
                 rows.append(row)
         return rows
 
     def fingerprint(self, spec: TaskSpec, split: str, language: str) -> str:
         self._check(spec, split, language)
-        text = "\n".join((self.world.digest(), spec.name, split, language))
+        text = "\n".join((self.world.digest(), spec.data, split, language))
         return hashlib.sha256(text.encode()).hexdigest()
 
     def _check(self, spec: TaskSpec, split: str, language: str) -> None:

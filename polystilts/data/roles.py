@@ -16,13 +16,23 @@ from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
 from polystilts.data.columns import has_gold
-from polystilts.data.source import Source
+from polystilts.data.source import Source, with_part
 from polystilts.errors import InvalidValue, MissingData
-from polystilts.formats.values import ChoiceExample, PairExample, Row, SpanExample, TaggingExample
+from polystilts.formats.values import (
+    ChoiceExample,
+    PairExample,
+    RetrievalItem,
+    Row,
+    SentencePair,
+    SpanExample,
+    TaggingExample,
+)
 from polystilts.tasks.catalogue import TASKS, get_task
 from polystilts.tasks.spec import TaskSpec
 
-Role = Literal["checkpoint", "choice", "report"]
+#: 'both': a candidate of a set with a single split, which stands in the pool of either half. It is no role of a row
+#: that is scored: only queries are.
+Role = Literal["checkpoint", "choice", "report", "both"]
 
 ENGLISH = "en"
 
@@ -63,7 +73,13 @@ def evaluation_rows(
         spec: the target.
         language: one of `evaluation_languages`.
         limit: at most this many rows of each role, those with the smallest hash of the id: the same ids in
-            every language that has them. For smoke runs; None = all.
+            every language that has them. For smoke runs; None = all. It limits the queries of a collection, never
+            its candidates: against fewer of them every query would be easier.
+
+    Returns:
+        Candidates of a collection (`RetrievalItem` without `query`) have the role of their split, or 'both' where
+        one split is halved; the pool of a role is all candidates with that role or 'both'. Candidates that all
+        languages share are not among them: see `pool_rows`.
 
     Raises:
         MissingData: the source has no labelled rows for this language.
@@ -71,7 +87,7 @@ def evaluation_rows(
     splits = [split for split in _evaluation_splits(spec) if language in source.languages(spec, split)]
     found = {split: [row for row in source.rows(spec, split, language) if has_gold(row)] for split in splits}
     # A split whose labels are hidden, as XTREME leaves its test files, counts as not there.
-    found = {split: rows for split, rows in found.items() if rows}
+    found = {split: rows for split, rows in found.items() if rows and not _is_hidden(rows)}
     if not found:
         raise MissingData(
             f"{source.name} has no labelled {spec.name} rows in {language!r}",
@@ -82,46 +98,79 @@ def evaluation_rows(
         roles: dict[str, Role] = {spec.choice_split: "choice", spec.report_split: "report"}
         rows = [(roles[split], row) for split, split_rows in found.items() for row in split_rows]
     else:
-        rows = [(half_role(row.id), row) for split_rows in found.values() for row in split_rows]
+        rows = [
+            ("both" if _is_candidate(row) else half_role(row.id), row)
+            for split_rows in found.values()
+            for row in split_rows
+        ]
     return rows if limit is None else _limited(rows, limit)
 
 
-def training_rows(source: Source, spec: TaskSpec) -> list[Row]:
-    """The English rows that train this task (or, for a target, its training task), less any that are held
-    out.
+def pool_rows(source: Source, spec: TaskSpec) -> list[Row]:
+    """The candidates that all languages of a target share (`TaskSpec.pool_split`); [] where it has none.
 
     Raises:
-        MissingData: the source has none.
+        MissingData: the source does not have them.
+    """
+    return source.rows(spec, spec.pool_split, "") if spec.pool_split else []
+
+
+def training_rows(source: Source, spec: TaskSpec) -> list[Row]:
+    """The rows that train this task (or, for a target, its training task), less any that are held out.
+
+    They are those of its `train_languages`, one language after the other, as many of them as the source has. Of a task
+    with parts they are the parts' training rows. What is held out in English is held out in every language.
+
+    Raises:
+        MissingData: the source has none, or lacks a part.
     """
     task = _training_task(spec)
-    rows = _english(source, task, "train")
-    return [row for row in rows if not _is_held_out(task, row)] if _holds_out(source, task) else rows
+    if task.parts:
+        return [row for part in task.parts for row in with_part(part, training_rows(source, get_task(part)))]
+    there = [code for code in task.train_languages if code in source.languages(task, "train")]
+    rows = [row for code in there or task.train_languages[:1] for row in _labelled(source, task, "train", code)]
+    return [row for row in rows if not _is_held_out(task, row)] if _holds_out(source, _english_of(task)) else rows
 
 
 def checkpoint_rows(source: Source, spec: TaskSpec) -> list[Row]:
     """The English rows that may choose a checkpoint of this task (for a target: of its training task).
 
     They are the task's checkpoint split; where it names none or the source has none, a tenth of the English
-    training rows by a hash of `spec.group`, which `training_rows` leaves out. No row of the result is a
-    report row of the task itself or of a target drawn from it (`TaskSpec.drawn_from`); rows of such a target
-    are left out altogether, except where nothing else is there (English XCOPA is COPA's validation file),
-    when its choice rows stay.
+    training rows by a hash of `spec.group`, which `training_rows` leaves out. For a translated training set they are
+    those of the English task, for a task with parts the parts'.
+
+    No row of the result is a report row of the task itself or of a target drawn from its data (`TaskSpec.drawn_from`);
+    rows of such a target are left out altogether, except where nothing else is there (English XCOPA is COPA's
+    validation file), when its choice rows stay. Of other sets of questions (SQuAD 2.0) the rows about a paragraph of
+    such a target are left out.
 
     Raises:
         MissingData: the source has no such rows.
     """
-    task = _training_task(spec)
+    task = _english_of(_training_task(spec))
+    if task.parts:
+        return [row for part in task.parts for row in with_part(part, checkpoint_rows(source, get_task(part)))]
     if _holds_out(source, task):
-        return [row for row in _english(source, task, "train") if _is_held_out(task, row)]
-    rows = _english(source, task, task.checkpoint_split)
-    for target in (task, *(other for other in TASKS.values() if other.drawn_from == task.name)):
+        return [row for row in _labelled(source, task, "train", ENGLISH) if _is_held_out(task, row)]
+    rows = _labelled(source, task, task.checkpoint_split, ENGLISH)
+    drawn = [target for target in TASKS.values() if target.drawn_from]
+    for target in (task, *(target for target in drawn if get_task(target.drawn_from).data == task.data)):
         if ENGLISH not in evaluation_languages(source, target):
             continue
-        evaluated = evaluation_rows(source, target, ENGLISH)
+        evaluated = [(role, row) for role, row in evaluation_rows(source, target, ENGLISH) if not _is_candidate(row)]
         reported = {_identity(row) for role, row in evaluated if role == "report"}
         everything = reported if target is task else {_identity(row) for _, row in evaluated}
         outside = [row for row in rows if _identity(row) not in everything]
         rows = outside or [row for row in rows if _identity(row) not in reported]
+    if task.format == "span":
+        contexts = {
+            _context(row)
+            for target in drawn
+            if target.format == "span" and get_task(target.drawn_from).data != task.data
+            if ENGLISH in evaluation_languages(source, target)
+            for _, row in evaluation_rows(source, target, ENGLISH)
+        }
+        rows = [row for row in rows if _context(row) not in contexts]
     if not rows:
         raise MissingData(f"{source.name} has no {task.name} rows that may choose a checkpoint", given=task.name)
     return rows
@@ -170,24 +219,40 @@ def _limited(rows: list[tuple[Role, Row]], limit: int) -> list[tuple[Role, Row]]
         raise InvalidValue("must be at least 1", param="limit", limit=1, given=limit)
     kept: set[tuple[Role, str]] = set()
     for role in ("choice", "report"):
-        ids = sorted((row.id for found, row in rows if found == role), key=lambda id: (hash_of(id, "limit"), id))
-        kept.update((role, id) for id in ids[:limit])
-    return [(role, row) for role, row in rows if (role, row.id) in kept]
+        own = {row.id for found, row in rows if found == role and not _is_candidate(row)}
+        kept.update((role, id) for id in sorted(own, key=lambda id: (hash_of(id, "limit"), id))[:limit])
+    return [(role, row) for role, row in rows if _is_candidate(row) or (role, row.id) in kept]
 
 
 def _training_task(spec: TaskSpec) -> TaskSpec:
     if not spec.train_task:
         raise MissingData(f"{spec.name} is scored without training", param="task", given=spec.name)
-    return get_task(spec.train_task)
+    return spec if spec.train_task == spec.name else get_task(spec.train_task)
 
 
-def _english(source: Source, task: TaskSpec, split: str) -> list[Row]:
-    if ENGLISH not in source.languages(task, split):
-        raise MissingData(f"{source.name} has no English {split} rows for {task.name}", given=task.name)
-    rows = [row for row in source.rows(task, split, ENGLISH) if has_gold(row)]
+def _english_of(task: TaskSpec) -> TaskSpec:
+    """The task itself, or the English one that it is a translation of."""
+    return get_task(task.translates) if task.translates else task
+
+
+def _labelled(source: Source, task: TaskSpec, split: str, language: str) -> list[Row]:
+    which = "English" if language == ENGLISH else repr(language)
+    if language not in source.languages(task, split):
+        raise MissingData(f"{source.name} has no {which} {split} rows for {task.name}", given=task.name)
+    rows = [row for row in source.rows(task, split, language) if has_gold(row)]
     if not rows:
-        raise MissingData(f"{source.name}: the English {split} rows of {task.name} have no labels", given=task.name)
+        raise MissingData(f"{source.name}: the {which} {split} rows of {task.name} have no labels", given=task.name)
     return rows
+
+
+def _is_candidate(row: Row) -> bool:
+    return isinstance(row, RetrievalItem) and not row.query
+
+
+def _is_hidden(rows: Iterable[Row]) -> bool:
+    """Whether the pairs of a collection are hidden: most BUCC sentences have no partner, but not all."""
+    queries = [row for row in rows if isinstance(row, RetrievalItem) and row.query]
+    return bool(queries) and not any(row.keys for row in queries)
 
 
 def _holds_out(source: Source, task: TaskSpec) -> bool:
@@ -210,11 +275,14 @@ _IDENTITIES: dict[type, Callable[[Any], object]] = {
     ChoiceExample: lambda row: (row.premise, row.question, row.choices),
     TaggingExample: lambda row: row.tokens,
     SpanExample: lambda row: row.id,
+    SentencePair: lambda row: row.id,
+    RetrievalItem: lambda row: row.id,
 }
 
 
 def _identity(row: Row) -> object:
-    """What makes two rows the same example: the text; for questions the id, which SQuAD and XQuAD share.
+    """What makes two rows the same example: the text; for questions the id, which SQuAD, XQuAD and LAReQA
+    share.
 
     By the text, a sentence that a treebank holds twice cannot choose a checkpoint and be reported as well.
     """

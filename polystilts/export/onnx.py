@@ -33,7 +33,7 @@ from polystilts.runtime.folders import new_folder
 from polystilts.runtime.ort import OrtBackend
 from polystilts.runtime.predictor import Predictor
 from polystilts.training.checkpoint import Checkpoint
-from polystilts.training.model import TorchBackend, build_model, forward_rows
+from polystilts.training.model import TorchBackend, build_for, encoder_of, forward_rows
 
 #: Largest difference of an output between torch and ONNX Runtime in fp32 (logits and pooled states are of order 1-10).
 PARITY_FP32 = 1e-3
@@ -88,7 +88,7 @@ def export_bundle(
     """Exports a checkpoint to `place`, checks parity on `examples` and records the self-test.
 
     Args:
-        settings: of the format; for 'sentence' with the one layer that is served.
+        settings: of the format; for pooling 'mean' with the one layer that is served.
         place: the folder to make; its parent is created.
         examples: rows on which parity is measured; the shortest few become the self-test.
         languages: those the checkpoint was scored in; noted in the lineage.
@@ -96,8 +96,8 @@ def export_bundle(
     Raises:
         ParityError: outputs differ by more than PARITY_FP32; nothing is left behind.
     """
-    model = build_model(settings.format, checkpoint.folder, labels=settings.labels).eval()
-    if settings.format == "sentence":
+    model = build_for(settings, checkpoint.folder).eval()
+    if settings.format == "sentence" and settings.pooling == "mean":
         _drop_layers(model, max(settings.layers))
     pieces = Pieces.open(checkpoint.folder)
     format_ = make_format(pieces, settings)
@@ -146,7 +146,7 @@ def compare(first: Predictor, second: Predictor, rows: Sequence[Features]) -> tu
 
 def _drop_layers(model: PreTrainedModel, layer: int) -> None:
     """Layers above the pooled one compute nothing that is served."""
-    encoder: Any = model.encoder
+    encoder: Any = encoder_of(model).encoder
     encoder.layer = encoder.layer[:layer]
 
 

@@ -1,4 +1,4 @@
-"""pair: one label for two texts (NLI, paraphrase)."""
+"""pair: one label for two texts (NLI, paraphrase), or for one (defect detection)."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from polystilts.formats.tokenizer import PAIR_EXTRA, Pieces, cut_longest_first
+from polystilts.formats.tokenizer import PAIR_EXTRA, SINGLE_EXTRA, Pieces, cut_longest_first
 from polystilts.formats.values import Features, FormatSettings, Outputs, PairExample, PairPrediction, Rejected
 
 
 class PairFormat:
-    """`<s> premise </s></s> hypothesis </s>`; the longer text is cut first (jiant's ClassificationHead tasks)."""
+    """`<s> premise </s></s> hypothesis </s>`; the longer text is cut first (jiant's ClassificationHead tasks).
+
+    A task of one text leaves the hypothesis empty: `<s> premise </s>`.
+    """
 
     grouped = False
 
@@ -21,7 +24,10 @@ class PairFormat:
     def encode(self, examples: Sequence[PairExample]) -> list[list[Features] | Rejected]:
         encodings = self.pieces.encode([text for e in examples for text in (e.premise, e.hypothesis)])
         rows: list[list[Features] | Rejected] = []
-        for first, second in zip(encodings[::2], encodings[1::2], strict=True):
+        for example, first, second in zip(examples, encodings[::2], encodings[1::2], strict=True):
+            if not example.hypothesis:
+                rows.append([Features(self.pieces.single(first.ids[: self.settings.max_length - SINGLE_EXTRA]))])
+                continue
             room = self.settings.max_length - PAIR_EXTRA
             a, b = cut_longest_first(len(first.ids), len(second.ids), room)
             rows.append([Features(self.pieces.pair(first.ids[:a], second.ids[:b]))])

@@ -64,37 +64,56 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class SpanExample:
-    """A question and the context that holds its answer; no answers: unanswerable, or unknown when predicting."""
+    """A question and the context that may hold its answer; answers: () = there is none in it, None = unknown."""
 
     id: str
     language: str
     question: str
     context: str
-    answers: tuple[Answer, ...] = ()
+    answers: tuple[Answer, ...] | None = None
     title: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class SentenceExample:
-    """One sentence to embed."""
+    """One text to embed; `query`: it stands on the asking side, whose length has a limit of its own."""
 
     id: str
     language: str
     text: str
+    query: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class SentencePair:
-    """A row of a bitext: a sentence of `language` and its English translation. Retrieval embeds the two apart."""
+    """Two texts that belong together and are embedded apart: one asks, the other is to be found among all candidates.
+
+    An English sentence and its translation (Tatoeba), a docstring and its code, a question and the sentence that
+    answers it with its paragraph, a mention and its entity. `language` is the candidate's.
+    """
 
     id: str
     language: str
-    sentence: str
-    english: str
+    query: str
+    candidate: str
+
+
+@dataclass(frozen=True, slots=True)
+class RetrievalItem:
+    """A query or a candidate of a collection where the two are not aligned (BUCC, LAReQA, Mewsli-X).
+
+    A candidate is relevant to a query if they share a key; several may be, in other languages too.
+    """
+
+    id: str
+    language: str
+    text: str
+    query: bool
+    keys: tuple[str, ...] = ()
 
 
 Example = PairExample | ChoiceExample | TaggingExample | SpanExample | SentenceExample
-Row = Example | SentencePair
+Row = Example | SentencePair | RetrievalItem
 
 
 @dataclass(slots=True)
@@ -173,13 +192,15 @@ class FormatSettings:
         format: one of FORMATS.
         labels: in the order of the logits (pair, tagging).
         max_length: longest row, special tokens included.
-        max_question_length: a longer question is cut (span).
+        max_question_length: a longer question is cut (span); the longest row of the query side (sentence, pooler).
         doc_stride: pieces by which consecutive windows move (span).
         max_answer_length: longest answer (span).
         n_best: start and end candidates considered (span).
         question_texts: how a question is written behind the premise, by question (choice);
             a question that is not listed is appended as it stands.
-        layers: hidden states to pool, 0 = embeddings (sentence).
+        layers: hidden states to pool, 0 = embeddings (sentence, mean).
+        pooling: 'mean' of hidden states over the pieces, specials included, or 'pooler': dense + tanh of `<s>`,
+            what a dual encoder is trained with (sentence).
     """
 
     format: str
@@ -191,6 +212,7 @@ class FormatSettings:
     n_best: int = 20
     question_texts: Mapping[str, str] = field(default_factory=dict)
     layers: tuple[int, ...] = ()
+    pooling: str = "mean"
 
     def to_json(self) -> dict[str, Any]:
         return {k: list(v) if isinstance(v, tuple) else v for k, v in vars(self).items()} | {

@@ -5,10 +5,11 @@ from __future__ import annotations
 from types import MappingProxyType
 
 from polystilts.errors import UnknownName
-from polystilts.metrics.answers import AnswerMatch, mlqa_normalise
+from polystilts.metrics.answers import AnswerMatch, AnswerOrNone, mlqa_normalise
 from polystilts.metrics.core import Accuracy, Metric, Retrieval
 from polystilts.metrics.plain import plain_gold, plain_prediction
-from polystilts.metrics.tagging import PosF1, SpanF1
+from polystilts.metrics.ranking import MeanAveragePrecision, MiningF1
+from polystilts.metrics.tagging import PosF1, SpanF1, TokenAccuracy
 
 __all__ = ["METRICS", "Metric", "get_metric", "plain_gold", "plain_prediction"]
 
@@ -21,8 +22,12 @@ METRICS: MappingProxyType[str, Metric] = MappingProxyType(
             Retrieval(),
             SpanF1(),
             PosF1(),
+            TokenAccuracy(),
             AnswerMatch(),
             AnswerMatch(name="qa_mlqa", normalise=mlqa_normalise),
+            AnswerOrNone(),
+            MiningF1(),
+            MeanAveragePrecision(),
         )
     }
 )

@@ -1,9 +1,10 @@
-"""F1 over tagged chunks, by seqeval's chunk rules."""
+"""F1 over tagged chunks, by seqeval's chunk rules, and accuracy over words."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import eq
 from typing import Any
 
 import numpy as np
@@ -80,6 +81,25 @@ class PosF1(SpanF1):
             "token_accuracy": 100.0 * accuracy_score(gold, predicted),
             "macro_f1": 100.0 * float(macro),
         }
+
+
+@dataclass(frozen=True)
+class TokenAccuracy(Metric):
+    """Share of words with the right tag; statistics (correct, words). A refused row has no word right."""
+
+    name: str = "token_accuracy"
+    title: str = "token accuracy"
+    columns: tuple[str, ...] = ("correct", "words")
+
+    def statistics(self, golds: Sequence[Tags], predictions: Sequence[Tags | None], language: str) -> Floats:
+        check_same_length(golds, predictions)
+        # A refused word is wrong even where the right tag is O.
+        tags = [[""] * len(g) if p is None else p for g, p in zip(golds, predictions, strict=True)]
+        right = [sum(map(eq, g, p)) for g, p in zip(golds, _matched(golds, tags), strict=True)]
+        return np.array([right, [len(g) for g in golds]], dtype=np.float64).T
+
+    def value(self, sums: Floats) -> Floats:
+        return 100.0 * ratio(sums[..., 0], sums[..., 1], empty=np.nan)
 
 
 def new_type(tag: str) -> str:

@@ -7,10 +7,18 @@ CC-100 as XLM-R's paper gives them (Conneau et al. 2020, table 6).
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from types import MappingProxyType
 
 from polystilts.errors import UnknownName
+
+#: Classes of `Language.resource`, from little text to much.
+RESOURCES = ("absent", "low", "mid", "high", "unknown")
+
+#: GiB of CC-100 below which a language is 'low', and from which it is 'high'. The limits are ours: XLM-R's paper
+#: speaks of low- and high-resource languages without naming any.
+LOW_BELOW, HIGH_FROM = 10.0, 50.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +44,16 @@ class Language:
     branch: str
     script: str
     cc100: float | None
+
+    @property
+    def resource(self) -> str:
+        """How much text of it XLM-R was trained on: 'absent' (none), 'low' (under 10 GiB of CC-100), 'mid',
+        'high' (50 GiB or more), or 'unknown' where the size is not known to us."""
+        if self.cc100 is None:
+            return "unknown"
+        if self.cc100 == 0:
+            return "absent"
+        return "low" if self.cc100 < LOW_BELOW else "high" if self.cc100 >= HIGH_FROM else "mid"
 
 
 # code iso3 name family branch script GiB; '-' is an empty cell, '?' an unknown size.
@@ -107,6 +125,19 @@ LANGUAGES: MappingProxyType[str, Language] = MappingProxyType(
 
 _SPELLINGS = ("code", "iso3", "name")
 
+#: Further ISO 639-3 codes that data sets use: the group where the table has the individual language
+#: (MasakhaNER's swa, zho), or the individual language where it has the group (arb), and bibliographic codes.
+_OTHER_ISO3 = MappingProxyType(
+    {
+        "arb": "ar", "aze": "az", "azj": "az", "chi": "zh", "dut": "nl", "ekk": "et", "fas": "fa", "fil": "tl",
+        "fre": "fr", "geo": "ka", "ger": "de", "gre": "el", "may": "ms", "msa": "ms", "bur": "my", "baq": "eu",
+        "per": "fa", "pnb": "pa", "quz": "qu", "rum": "ro", "swa": "sw", "zho": "zh",
+    }
+)  # fmt: skip
+
+#: ``UD_English-EWT``, and the hub's ``en_ewt`` for the same treebank.
+_TREEBANK = re.compile(r"(?:UD_(?P<name>[^-]+)-\w+|(?P<code>[a-z]{2,3})_[a-z]+)")
+
 
 def get_language(code: str, *, param: str = "language") -> Language:
     """The language with this code.
@@ -128,3 +159,27 @@ def spell(code: str, how: str) -> str:
     if how not in _SPELLINGS:
         raise UnknownName("spelling", how, _SPELLINGS)
     return str(getattr(get_language(code), how))
+
+
+_BY_SPELLING: MappingProxyType[str, Language] = MappingProxyType(
+    {code: LANGUAGES[other] for code, other in _OTHER_ISO3.items()}
+    | {getattr(language, how).lower(): language for language in LANGUAGES.values() for how in _SPELLINGS}
+)
+
+
+def find_language(text: str, *, param: str = "language") -> Language:
+    """The language that any data set's spelling means: a code (sw), an ISO 639-3 code of the language or its group
+    (swh, swa), a name (Swahili, swahili), or a treebank (UD_Swahili-X, sw_x).
+
+    A treebank's language must be the whole of its name: ``UD_Ancient_Greek-PROIEL`` is not Greek, nor
+    ``UD_Hindi_English-HIENCS`` English or Hindi. (XTREME's copy on the hub took them for such.)
+
+    Raises:
+        UnknownName: with the nearest known name.
+    """
+    treebank = _TREEBANK.fullmatch(text.strip())
+    asked = (treebank["name"] or treebank["code"]) if treebank else text
+    found = _BY_SPELLING.get(asked.strip().lower())
+    if found is None:
+        raise UnknownName("language", text, sorted({*LANGUAGES, *(x.name for x in LANGUAGES.values())}), param=param)
+    return found

@@ -200,9 +200,9 @@ def _optimizer(module: nn.Module, settings: TrainingSettings) -> torch.optim.Ada
     plain: list[nn.Parameter] = []
     for name, parameter in module.named_parameters():
         if parameter.requires_grad:
-            (plain if name.endswith("bias") or "LayerNorm" in name or "layer_norm" in name else decayed).append(
-                parameter
-            )
+            # A single number (a dual encoder's scale) is no matrix of weights either.
+            spared = name.endswith("bias") or "LayerNorm" in name or "layer_norm" in name or parameter.ndim == 0
+            (plain if spared else decayed).append(parameter)
     groups: list[dict[str, Any]] = [
         {"params": decayed, "weight_decay": settings.weight_decay},
         {"params": plain, "weight_decay": 0.0},

@@ -21,6 +21,8 @@ from transformers import (
     XLMRobertaForTokenClassification,
     XLMRobertaModel,
 )
+from transformers import initialization as init
+from transformers.models.xlm_roberta.modeling_xlm_roberta import XLMRobertaPreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from polystilts.errors import InvalidValue, MissingData, TokenizerMismatch
@@ -29,20 +31,58 @@ from polystilts.formats.tagging import IGNORED
 from polystilts.formats.tokenizer import Pieces
 from polystilts.runtime.folders import read_json
 
+#: Where a dual encoder's scale starts (LAReQA's training script in XTREME-R).
+FIRST_SCALE = 100.0
+
+
+class XLMRobertaDualEncoder(XLMRobertaPreTrainedModel):
+    """One encoder for queries and candidates: the pooler's output (dense + tanh of `<s>`) at length 1.
+
+    `scale` times the cosine of two texts is the logit that they belong together; it is trained with the rest. The
+    folder it is saved to opens as any XLM-R does: an encoder class takes `roberta` and leaves the scale.
+    """
+
+    def __init__(self, config: XLMRobertaConfig) -> None:
+        super().__init__(config)
+        self.roberta = XLMRobertaModel(config, add_pooling_layer=True)
+        self.scale = nn.Parameter(torch.tensor(FIRST_SCALE))
+        self.post_init()
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, XLMRobertaDualEncoder):
+            init.constant_(module.scale, FIRST_SCALE)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """[rows, tokens] -> [rows, hidden], each of length 1."""
+        pooled = self.roberta(input_ids, attention_mask=attention_mask).pooler_output
+        # In bf16 a cosine is known to 2-3 digits, which times 100 is noise: the division is done in fp32.
+        return functional.normalize(pooled.float(), dim=-1)
+
+
 _CLASSES: Mapping[str, Any] = {
     "pair": XLMRobertaForSequenceClassification,
     "choice": XLMRobertaForMultipleChoice,
     "tagging": XLMRobertaForTokenClassification,
     "span": XLMRobertaForQuestionAnswering,
     "sentence": XLMRobertaModel,
+    "dual": XLMRobertaDualEncoder,
     "mlm": XLMRobertaForMaskedLM,
 }
 
 
-def build_model(kind: str, folder: Path, *, labels: Sequence[str] = (), seed: int = 0) -> PreTrainedModel:
-    """The Hugging Face class for a format (or 'mlm') over the weights of a checkpoint folder, float32.
+def build_for(settings: FormatSettings, folder: Path, *, seed: int = 0) -> PreTrainedModel:
+    """The model of a format with these settings over the weights of a folder; see `build_model`."""
+    kind = "dual" if settings.format == "sentence" and settings.pooling == "pooler" else settings.format
+    return build_model(kind, folder, labels=settings.labels, seed=seed)
 
-    What the folder lacks, the head of a new task, is drawn from `seed`; what the class has no place for is left out.
+
+def build_model(kind: str, folder: Path, *, labels: Sequence[str] = (), seed: int = 0) -> PreTrainedModel:
+    """The Hugging Face class for a format, 'dual' or 'mlm' over the weights of a checkpoint folder, float32.
+
+    A head that the folder has is kept if it fits. What the folder lacks, the head of a new task, is drawn from
+    `seed`; what the class has no place for is left out.
 
     Raises:
         MissingData: no such folder, or no config or weights in it.
@@ -61,7 +101,14 @@ def build_model(kind: str, folder: Path, *, labels: Sequence[str] = (), seed: in
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model: PreTrainedModel = _CLASSES[kind].from_pretrained(
-            folder, config=config, dtype=torch.float32, local_files_only=True, use_safetensors=True, **extra
+            folder,
+            config=config,
+            dtype=torch.float32,
+            local_files_only=True,
+            use_safetensors=True,
+            # The head of another number of labels; all other sizes are those of the folder's own configuration.
+            ignore_mismatched_sizes=True,
+            **extra,
         )
     return model
 
@@ -131,6 +178,8 @@ def forward_rows(model: Any, settings: FormatSettings, input_ids: Tensor, attent
         # The class wants [examples, choices, tokens]; rows of one choice each pack better.
         pooled = model.roberta(input_ids, attention_mask=attention_mask).pooler_output
         return {"logits": model.classifier(model.dropout(pooled))}
+    if settings.format == "sentence" and settings.pooling == "pooler":
+        return {"embeddings": model(input_ids, attention_mask)[:, None]}
     if settings.format == "sentence":
         states = model(input_ids, attention_mask=attention_mask, output_hidden_states=True).hidden_states
         mask = attention_mask[:, :, None].to(states[0].dtype)
@@ -180,6 +229,23 @@ def summed_loss(
         last = functional.cross_entropy(end, gold[:, 1], reduction="sum")
         return (first + last) / 2
     return functional.cross_entropy(outputs["logits"].float(), gold, reduction="sum")
+
+
+def contrastive_loss(embeddings: Tensor, scale: Tensor, targets: Sequence[np.ndarray]) -> Tensor:
+    """Cross entropy query -> candidate summed over pairs: every other candidate of the call is a negative.
+
+    Args:
+        embeddings: [rows, 1, hidden] of length 1; the n-th query belongs to the n-th candidate.
+        scale: [], times the cosine is the logit (LAReQA in XTREME-R).
+        targets: 1 for the rows of queries, 0 for those of candidates.
+    """
+    vectors = embeddings[:, 0].float()
+    asks = torch.from_numpy(np.stack(targets)).to(vectors.device) == 1
+    # Autocast would multiply in bf16, whose error times the scale is of the order of the loss.
+    with torch.autocast(vectors.device.type, enabled=False):
+        logits = scale.float() * vectors[asks] @ vectors[~asks].T
+    right = torch.arange(len(logits), device=logits.device)
+    return functional.cross_entropy(logits, right, reduction="sum")
 
 
 class TorchBackend:

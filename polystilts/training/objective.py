@@ -15,7 +15,7 @@ from polystilts.formats import Features, FormatSettings
 from polystilts.formats.batching import MICRO_BATCH_OVERHEAD, collate, pack
 from polystilts.formats.tagging import IGNORED
 from polystilts.formats.values import Rejected
-from polystilts.training.model import forward_rows, summed_loss
+from polystilts.training.model import contrastive_loss, forward_rows, summed_loss
 
 #: One micro-batch: takes the module and returns a scalar loss already divided by the update's rows.
 MicroBatch = Callable[[Any], Tensor]
@@ -31,7 +31,7 @@ class Objective(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TrainingRow:
-    """What counts as one row of an update: one feature row, or the rows of one example (choice)."""
+    """What counts as one row of an update: one feature row, or those of one example (choice, pairs of texts)."""
 
     features: tuple[Features, ...]
     targets: tuple[np.ndarray, ...]
@@ -42,7 +42,8 @@ class TrainingRow:
 
 
 def training_rows(format_: Any, examples: Sequence[Any]) -> list[TrainingRow]:
-    """Encodes examples; a window or a split sentence is a row of its own, the choices of an example are one.
+    """Encodes examples; a window or a split sentence is a row of its own, the choices of an example are one, and so
+    are the two texts of a pair that is embedded apart.
 
     Raises:
         InvalidValue: an example that cannot be encoded, by its id.
@@ -61,17 +62,34 @@ def training_rows(format_: Any, examples: Sequence[Any]) -> list[TrainingRow]:
 
 @dataclass(frozen=True)
 class TaskRows:
-    """One task of a mixture: its rows and how long it is trained."""
+    """One task of a mixture: its rows and how long it is trained.
+
+    Attributes:
+        micro_batch_rows: rows of a micro-batch of a contrastive task, each row's negatives; 0 = a whole update.
+    """
 
     name: str
     settings: FormatSettings
     rows: Sequence[TrainingRow]
     epochs: float
     batch_size: int
+    micro_batch_rows: int = 0
+
+    @property
+    def contrastive(self) -> bool:
+        """Whether the rows of a micro-batch are scored against each other."""
+        return self.settings.format == "sentence"
 
     @property
     def updates_per_epoch(self) -> int:
-        return -(-len(self.rows) // self.batch_size)
+        return self.parts(len(self.rows), self.batch_size)
+
+    def parts(self, count: int, size: int) -> int:
+        """Parts of `count` rows: `size` each, the last one smaller. One row left over joins the part before it where
+        the task is contrastive: alone it has no negatives."""
+        whole, left = divmod(count, size)
+        joined = self.contrastive and whole and left == 1
+        return whole + (left > 0) - bool(joined)
 
     @property
     def updates(self) -> int:
@@ -85,6 +103,9 @@ class Mixture:
     as the tasks would have alone (jiant's ProportionalMultiTaskSampler). Every epoch of a task is a permutation of its
     rows drawn from (seed, task, epoch); its last update may be smaller. So `update(step)` is a function of the step,
     and an interrupted run continues where it was.
+
+    A contrastive task's micro-batches are fixed numbers of rows as drawn, never packed by length: accumulation adds no
+    negatives, and neighbours in length would be negatives of a kind.
 
     Args:
         max_tokens: padded tokens of a micro-batch. Losses of the micro-batches are summed and divided by the rows
@@ -107,6 +128,7 @@ class Mixture:
         for task in tasks:
             if not task.rows:
                 raise InvalidValue(f"task {task.name} has no training rows", param="intermediate", limit=1, given=0)
+            _check_negatives(task)
         self.tasks, self.pad, self.seed = tuple(tasks), pad, seed
         self.max_tokens, self.pad_to, self.overhead = max_tokens, pad_to, overhead
         self.total_updates = sum(task.updates for task in tasks)
@@ -125,16 +147,20 @@ class Mixture:
         task = self.tasks[number]
         epoch, place = divmod(turn, task.updates_per_epoch)
         order = np.random.default_rng([self.seed, 1 + number, epoch]).permutation(len(task.rows))
-        return task, order[place * task.batch_size : (place + 1) * task.batch_size].tolist()
+        return task, _part(order, place, task.updates_per_epoch, task.batch_size).tolist()
 
     def update(self, step: int) -> Iterator[MicroBatch]:
         task, numbers = self.rows_of(step)
         rows = [task.rows[i] for i in numbers]
         weight = _weight(task.settings, rows)
-        for batch in self._micro_batches(rows):
+        for batch in self._micro_batches(task, rows):
             yield lambda module, batch=batch: self._loss(module, task, batch, weight)  # type: ignore[misc]
 
-    def _micro_batches(self, rows: list[TrainingRow]) -> list[list[TrainingRow]]:
+    def _micro_batches(self, task: TaskRows, rows: list[TrainingRow]) -> list[list[TrainingRow]]:
+        if task.contrastive:
+            size = task.micro_batch_rows or len(rows)
+            count = task.parts(len(rows), size)
+            return [_part(rows, place, count, size) for place in range(count)]
         widest = max(len(row.features) for row in rows)
         lengths = [self.pad_to or row.length for row in rows]
         return [[rows[i] for i in group] for group in pack(lengths, self.max_tokens // widest, overhead=self.overhead)]
@@ -146,8 +172,37 @@ class Mixture:
         ids, mask = (torch.from_numpy(arrays[name]).to(model.device) for name in ("input_ids", "attention_mask"))
         outputs = forward_rows(model, task.settings, ids, mask)
         targets = [t for row in batch for t in row.targets]
+        if task.contrastive:
+            return contrastive_loss(outputs["embeddings"], model.scale, targets) / weight
         groups = [len(row.features) for row in batch]
         return summed_loss(task.settings, outputs, targets, groups, mask) / weight
+
+
+def _part(rows: Any, place: int, count: int, size: int) -> Any:
+    """The part at `place` of `count` parts of `size` rows; the last one takes what is left."""
+    return rows[place * size : (place + 1) * size if place < count - 1 else len(rows)]
+
+
+def _check_negatives(task: TaskRows) -> None:
+    """Refuses a contrastive task without negatives.
+
+    Raises:
+        InvalidValue: micro-batches of one row, or a pooling that is not trained.
+    """
+    if not task.contrastive:
+        return
+    if task.settings.pooling != "pooler":
+        raise InvalidValue(f"task {task.name}: only pooling 'pooler' is trained", param="pooling", limit="pooler")
+    fewest = min(len(task.rows), task.batch_size, task.micro_batch_rows or task.batch_size)
+    if fewest < 2:
+        raise InvalidValue(
+            f"task {task.name} takes its negatives from the other rows of a micro-batch; it needs at least 2, "
+            f"and has {len(task.rows)} training rows, batch_size {task.batch_size}, "
+            f"micro_batch_rows {task.micro_batch_rows}",
+            param="batch_size",
+            limit=2,
+            given=fewest,
+        )
 
 
 def _weight(settings: FormatSettings, rows: Sequence[TrainingRow]) -> int:
@@ -161,7 +216,7 @@ def padding_share(mixture: Mixture, updates: int) -> Mapping[str, float]:
     needed = computed = 0
     for step in range(min(updates, mixture.total_updates)):
         task, numbers = mixture.rows_of(step)
-        for batch in mixture._micro_batches([task.rows[i] for i in numbers]):
+        for batch in mixture._micro_batches(task, [task.rows[i] for i in numbers]):
             lengths = [len(f) for row in batch for f in row.features]
             needed += sum(lengths)
             computed += (mixture.pad_to or max(lengths)) * len(lengths)

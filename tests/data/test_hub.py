@@ -92,7 +92,7 @@ def test_choices_and_sentences(hub):
     columns = ("source_sentence", "target_sentence", "source_lang", "target_lang")
     row = dict(zip(columns, ("สวัสดี\n", "Hello\n", "x", "eng"), strict=True))
     store(hub.root, "google/xtreme/tatoeba.tha/validation-0", [row], {column: text for column in columns})
-    expected = SentencePair("validation-0", "th", "สวัสดี", "Hello")
+    expected = SentencePair("validation-0", "th", "Hello", "สวัสดี")
     assert hub.rows(get_task("tatoeba"), "validation", "th") == [expected]
 
 
@@ -211,3 +211,59 @@ def test_offline_without_a_cache_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setattr(huggingface_hub, "snapshot_download", FakeHub(tmp_path, online=False))
     with pytest.raises(MissingData, match=r"facebook/xnli \(main\).*offline mode is on.*load it once"):
         HubSource().rows(get_task("xnli"), "test", "de")
+
+
+def test_shapes_are_checked_by_their_raw_columns_and_read_class_labels_by_name(hub):
+    text, spec = Value("string"), get_task("hellaswag")
+    row = {"ctx_a": "A.", "ctx_b": "He", "endings": ["a", "b", "c", "d"], "label": "1"}
+    features = {"ctx_a": text, "ctx_b": text, "endings": List(text), "label": text}
+    store(hub.root, "Rowan/hellaswag/data/validation-00000-of-00001", [row, {**row, "label": ""}], features)
+    rows = hub.rows(spec, "validation", "en")
+    assert [row.label for row in rows] == [1, None] and rows[0].choices[1] == "He b"
+    store(hub.root, "Rowan/hellaswag/data/train-0", [{"ctx_a": "A."}], {"ctx_a": text})
+    with pytest.raises(BadRow, match="expected the columns ctx_a, ctx_b, endings, label; found ctx_a"):
+        hub.rows(spec, "train", "en")
+    relations = ClassLabel(names=["root", "nmod:poss"])
+    store(
+        hub.root,
+        "commul/universal_dependencies/en_ewt/train-0",
+        [{"tokens": ["my", "dog"], "deprel": [1, 0]}],
+        {"tokens": List(text), "deprel": List(relations)},
+    )
+    assert hub.rows(get_task("deprel"), "train", "en")[0].tags == ("nmod", "root")
+
+
+def test_a_split_of_several_rounds_is_read_in_their_order(hub):
+    for number in (3, 1, 2):
+        row = {"premise": f"p{number}", "hypothesis": "h", "label": 0 if number > 1 else -1}
+        names = list(get_task("anli").labels)
+        store(hub.root, f"facebook/anli/plain_text/train_r{number}-00000-of-00001", [row], pairs(names))
+    rows = hub.rows(get_task("anli"), "train", "en")
+    assert [(row.id, row.premise) for row in rows] == [("train-1", "p2"), ("train-2", "p3")]
+
+
+def test_json_of_a_repository_without_parquet(hub):
+    path = hub.root / "gonglinyuan/CoSQA/cosqa-dev.json"
+    path.parent.mkdir(parents=True)
+    path.write_text('[{"doc": "q", "code": "c", "label": 1}, {"doc": "q", "code": "c", "label": 7}]')
+    assert hub.languages(get_task("cosqa"), "validation") == ("en",)
+    with pytest.raises(BadRow, match=r"cosqa-dev.json:1: label 7"):
+        hub.rows(get_task("cosqa"), "validation", "en")
+    lenient = HubSource(hub.root, on_bad_row="skip")
+    assert lenient.rows(get_task("cosqa"), "validation", "en") == [PairExample("validation-0", "en", "q", "c", "1")]
+    assert list(lenient.skipped.values()) == [1]
+
+
+def test_what_is_not_on_the_hub_is_read_from_the_downloads(hub, tmp_path):
+    spec = get_task("cosmosqa")
+    assert hub.languages(spec, "train") == ()
+    with pytest.raises(MissingData, match=r"upstream/cosmosqa/train.csv.*python -m pipelines.prepare"):
+        hub.rows(spec, "train", "en")
+    path = hub.root / "upstream/cosmosqa/train.csv"
+    path.parent.mkdir(parents=True)
+    path.write_text("id,context,question,answer0,answer1,answer2,answer3,label\nx,c,q,a,b,c,d,2\n")
+    assert hub.languages(spec, "train") == ("en",) and hub.prepare(spec, "train", "en") == ""
+    assert hub.rows(spec, "train", "en") == [ChoiceExample("x", "en", "c", "q", ("a", "b", "c", "d"), 2)]
+    assert len(hub.fingerprint(spec, "train", "en")) == 64
+    with pytest.raises(MissingData, match=r"get-mewsli-x.sh"):
+        HubSource(downloads=tmp_path).rows(get_task("mewslix"), "test", "de")

@@ -5,12 +5,14 @@ import json
 
 import pytest
 
+from polystilts.data import readers
 from polystilts.data.local import LocalSource
 from polystilts.errors import BadRow, MissingData
 from polystilts.formats.values import (
     Answer,
     ChoiceExample,
     PairExample,
+    RetrievalItem,
     SentencePair,
     SpanExample,
     TaggingExample,
@@ -179,7 +181,7 @@ def test_squad_ids_that_repeat_are_replaced(tmp_path):
 def test_answers_that_were_blanked_are_no_gold(tmp_path):
     document = squad(("q1", "a b", "?", [{"text": "", "answer_start": 0}]))
     write(tmp_path, "xquad/xquad.de.json", json.dumps(document))
-    assert read(tmp_path, "xquad", "validation", "de")[0].answers == ()
+    assert read(tmp_path, "xquad", "validation", "de")[0].answers is None
 
 
 @pytest.mark.parametrize(
@@ -238,10 +240,14 @@ def test_choices(tmp_path):
     assert read(tmp_path, "xcopa", "validation", "tr") == [expected]
 
 
-def test_a_test_file_with_one_label_throughout_is_read_without_labels(tmp_path, caplog):
+def test_a_test_file_with_one_label_throughout_is_read_without_labels(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(readers, "_warned", set())
     write(tmp_path, "xcopa/test-tr.jsonl", lines(*[CHOICE] * 20))
     assert {row.label for row in read(tmp_path, "xcopa", "test", "tr")} == {None}
     assert "test-tr.jsonl" in caplog.text and "hidden" in caplog.text
+    write(tmp_path, "xcopa/test-et.jsonl", lines(*[CHOICE] * 20))
+    assert {row.label for row in read(tmp_path, "xcopa", "test", "et")} == {None}
+    assert len(caplog.records) == 1, "said once a task"
     write(tmp_path, "xcopa/test-tr.jsonl", lines(*[CHOICE] * 19, {**CHOICE, "label": 1}))
     assert {row.label for row in read(tmp_path, "xcopa", "test", "tr")} == {0, 1}
     write(tmp_path, "xcopa/val-tr.jsonl", lines(*[CHOICE] * 20))
@@ -273,8 +279,8 @@ def test_bitext(tmp_path):
     write(tmp_path, "tatoeba/tatoeba.cmn-eng.cmn", "你好。\n再见。\n")
     write(tmp_path, "tatoeba/tatoeba.cmn-eng.eng", "Hello.\nBye.")
     assert read(tmp_path, "tatoeba", "validation", "zh") == [
-        SentencePair("validation-0", "zh", "你好。", "Hello."),
-        SentencePair("validation-1", "zh", "再见。", "Bye."),
+        SentencePair("validation-0", "zh", "Hello.", "你好。"),
+        SentencePair("validation-1", "zh", "Bye.", "再见。"),
     ]
 
 
@@ -290,3 +296,186 @@ def test_bad_bitext(tmp_path, foreign, english, line, words):
     write(tmp_path, "tatoeba/tatoeba.deu-eng.deu", foreign)
     write(tmp_path, "tatoeba/tatoeba.deu-eng.eng", english)
     refused(tmp_path, "tatoeba", "validation", "de", line, *words)
+
+
+# --- what every text file may have -----------------------------------------------------------------------
+
+
+def test_byte_order_mark_and_windows_line_ends(tmp_path):
+    write(tmp_path, "xnli/dev-de.tsv", b"\xef\xbb\xbfa\tb\tneutral\r\nc\td\tneutral\r\n")
+    assert [row.premise for row in read(tmp_path, "xnli", "validation", "de")] == ["a", "c"]
+    write(tmp_path, "udpos/dev-de.tsv", b"\xef\xbb\xbfDas\tDET\r\n\r\nGut\tADJ\r\n")
+    assert [row.tokens for row in read(tmp_path, "udpos", "validation", "de")] == [("Das",), ("Gut",)]
+
+
+def test_an_id_that_stands_twice_is_named_with_both_places(tmp_path):
+    answer = [{"text": "b", "answer_start": 2}]
+    text = json.dumps(squad(("q", "a b", "?", answer), ("q", "c b", "?", answer)), indent=1)
+    write(tmp_path, "xquad/xquad.de.json", text)
+    with pytest.raises(BadRow, match=r"xquad.de.json:\d+ .*the id 'q' stands at .*xquad.de.json:\d+ .* too"):
+        read(tmp_path, "xquad", "validation", "de")
+
+
+# --- tables ----------------------------------------------------------------------------------------------
+
+
+def test_tables_by_suffix(tmp_path):
+    write(tmp_path, "qqp/train.tsv", 'question1\tquestion2\tis_duplicate\nSay "a\tb\t1\n')
+    assert read(tmp_path, "qqp", "train", "en") == [PairExample("train-0", "en", 'Say "a', "b", "duplicate")]
+    text = '[\n {"doc": "q", "code": "c", "label": 1},\n {"doc": "q", "code": "d\\n", "label": 0}\n]'
+    write(tmp_path, "cosqa/cosqa-train.json", text)
+    assert [row.label for row in read(tmp_path, "cosqa", "train", "en")] == ["1", "0"]
+    write(tmp_path, "clone/train.jsonl", lines({"func1": "a", "func2": "b", "label": True}))
+    assert read(tmp_path, "clone", "train", "en")[0].label == "clone"
+    header = "id,context,question,answer0,answer1,answer2,answer3,label\n"
+    write(tmp_path, "cosmosqa/train.csv", header + 'x,"one\ntwo, three",q,a,b,c,d,2\n')
+    row = read(tmp_path, "cosmosqa", "train", "en")[0]
+    assert (row.id, row.premise, row.label) == ("x", "one\ntwo, three", 2)
+
+
+def test_a_pattern_reads_its_files_in_the_order_of_their_names(tmp_path):
+    for n in (2, 1):
+        write(tmp_path, f"anli/anli_r{n}_dev.csv", f"context,statement,gold_label\np{n},h,e\n")
+    rows = read(tmp_path, "anli", "validation", "en")
+    assert [(row.id, row.premise) for row in rows] == [("validation-0", "p1"), ("validation-1", "p2")]
+
+
+@pytest.mark.parametrize(
+    ("task", "file", "text", "line", "words"),
+    [
+        ("anli", "anli/anli_r1_dev.csv", "context,statement,gold_label\np,h\n", 2, ["2 columns instead of 3"]),
+        ("anli", "anli/anli_r1_dev.csv", 'context,statement,gold_label\n"p"x,h,e\n', 2, ["not csv"]),
+        ("anli", "anli/anli_r1_dev.csv", "context,statement,gold_label\np,h,x\n", 2, ["unknown label 'x'"]),
+        ("cosqa", "cosqa/cosqa-dev.json", '[\n{"doc": "a"},\n3]', 2, ["no column 'label'"]),
+        ("cosqa", "cosqa/cosqa-dev.json", '[\n{"doc": "a"}\n', 3, ["bad json"]),
+        ("cosqa", "cosqa/cosqa-dev.json", "{}", 1, ["not a json list"]),
+        ("clone", "clone/valid.jsonl", '\n{"a": \n', 2, ["bad json"]),
+        ("clone", "clone/valid.jsonl", "[]\n", 1, ["not a json object"]),
+    ],
+)
+def test_bad_tables(tmp_path, task, file, text, line, words):
+    write(tmp_path, file, text)
+    refused(tmp_path, task, "validation", "en", line, *words)
+
+
+# --- tags of other layouts -------------------------------------------------------------------------------
+
+
+def test_ccg_takes_its_labels_from_their_file(tmp_path):
+    write(tmp_path, "ccg/train.tsv", "He sleeps\tNP S\\\\NP\n".replace("\\\\", "\\"))
+    with pytest.raises(MissingData, match="LDC2005T13"):
+        read(tmp_path, "ccg", "train", "en")
+    write(tmp_path, "ccg/tags_to_id.json", json.dumps({"NP": 0, "S\\NP": 1}))
+    assert read(tmp_path, "ccg", "train", "en")[0].tags == ("NP", "S\\NP")
+    for text, word in (("He\tN\n", "unknown tag 'N'"), ("He is\tNP\n", "2 tokens and 1 tags"), ("He\n", "1 columns")):
+        write(tmp_path, "ccg/train.tsv", text)
+        refused(tmp_path, "ccg", "train", "en", 1, word)
+
+
+def test_words_of_a_treebank(tmp_path):
+    def word(id, form, relation):
+        return "\t".join([id, form, "_", "_", "_", "_", "0", relation, "_", "_"])
+
+    first = [word("1-2", "can't", "_"), word("1", "ca", "aux"), word("2", "n't", "advmod"), word("2.1", "x", "_")]
+    text = "\n".join(["# text", *first, word("3", "go", "nmod:poss"), "", "# next", word("1", "Yes", "root"), ""])
+    write(tmp_path, "ud/en_ewt-ud-train.conllu", text)
+    rows = read(tmp_path, "deprel", "train", "en")
+    assert [row.tokens for row in rows] == [("ca", "n't", "go"), ("Yes",)]
+    assert rows[0].tags == ("aux", "advmod", "nmod")
+    write(tmp_path, "ud/en_ewt-ud-train.conllu", "1\tYes\n")
+    refused(tmp_path, "deprel", "train", "en", 1, "2 columns instead of 10")
+
+
+def test_masakhaner(tmp_path):
+    write(tmp_path, "masakhaner-transfer/swa/dev.txt", "Juma B-PER\nyuko O\n\nDar B-LOC\n")
+    assert [row.tags for row in read(tmp_path, "masakhaner", "validation", "sw")] == [("B-PER", "O"), ("B-LOC",)]
+    write(tmp_path, "masakhaner-transfer/swa/dev.txt", "Juma B-DATE\n")
+    refused(tmp_path, "masakhaner", "validation", "sw", 1, "unknown tag 'B-DATE'")
+
+
+# --- collections -----------------------------------------------------------------------------------------
+
+
+def test_bucc(tmp_path):
+    write(tmp_path, "bucc2018/de-en.dev.de", "de-1\tHallo\nde-2\tNein\n")
+    write(tmp_path, "bucc2018/de-en.dev.en", "en-1\tHello\n")
+    hidden = read(tmp_path, "bucc2018", "validation", "de")
+    assert [row.keys for row in hidden] == [(), (), ()]
+    write(tmp_path, "bucc2018/de-en.dev.gold", "de-1\ten-1\n")
+    assert read(tmp_path, "bucc2018", "validation", "de") == [
+        RetrievalItem("de-1", "de", "Hallo", True, ("de-1\ten-1",)),
+        RetrievalItem("de-2", "de", "Nein", True, ()),
+        RetrievalItem("en-1", "en", "Hello", False, ("de-1\ten-1",)),
+    ]
+    write(tmp_path, "bucc2018/de-en.dev.gold", "de-1\ten-9\n")
+    refused(tmp_path, "bucc2018", "validation", "de", 1, "dev.gold:1", "no sentence with the id 'en-9'")
+    write(tmp_path, "bucc2018/de-en.dev.de", "de-1 Hallo\n")
+    refused(tmp_path, "bucc2018", "validation", "de", 1, "1 columns instead of 2 (id, sentence)")
+
+
+def xquad_r(answers):
+    context = "One cat.\nTwo cats. One cat."
+    questions = [{"id": f"q{n}", "question": "?", "answers": [answer]} for n, answer in enumerate(answers)]
+    breaks = [[0, 8], [9, 18], [19, 27]]
+    paragraph = {"context": context, "sentence_breaks": breaks, "qas": questions}
+    return json.dumps({"data": [{"paragraphs": [paragraph]}]})
+
+
+def test_lareqa(tmp_path):
+    answers = [("Two", 9), ("cat", 4), ("\n", 8)]
+    write(
+        tmp_path,
+        "lareqa/xquad-r/de.json",
+        xquad_r([{"text": text, "answer_start": start} for text, start in answers]),
+    )
+    rows = read(tmp_path, "lareqa", "validation", "de")
+    whole = "One cat.Two cats. One cat."
+    # The sentence of q1 stands twice in its paragraph; q2's answer starts between two sentences.
+    assert rows == [
+        RetrievalItem("q0", "de", "?", True, ("q0",)),
+        RetrievalItem("q1", "de", "?", True, ("q1",)),
+        RetrievalItem("de_1_0", "de", f"One cat.{whole}", False, ("q1",)),
+        RetrievalItem("de_1_1", "de", f"Two cats.{whole}", False, ("q0",)),
+        RetrievalItem("de_1_2", "de", f"One cat.{whole}", False, ("q1",)),
+    ]
+    write(tmp_path, "lareqa/xquad-r/de.json", xquad_r([{"text": "Two", "answer_start": 3}]))
+    refused(tmp_path, "lareqa", "validation", "de", 1, "answer 'Two' is not at answer_start 3", "q0")
+
+
+def mewsli(language, start=4):
+    text = "In {a} Bonn it\nrained. Next."
+    mention = {
+        "example_id": f"m-{language}",
+        "entity_id": "Q1",
+        "mention_span": {"start": text.index("Bonn") + start - 4, "end": text.index("Bonn") + start, "text": "Bonn"},
+    }
+    spans = [{"start": 0, "end": text.index(" Next")}, {"start": text.index("Next"), "end": len(text)}]
+    context = {"language": language, "text": text, "sentence_spans": spans}
+    return context, mention
+
+
+def test_mewslix(tmp_path):
+    rows = []
+    for language in ("de", "en"):
+        context, mention = mewsli(language)
+        rows.append({"context": context, "mentions": [mention]})
+    write(tmp_path, "mewslix/wikinews_mentions-dev.jsonl", lines(*rows))
+    expected = "Bonn: In (a) { Bonn } it rained."
+    assert read(tmp_path, "mewslix", "validation", "de") == [RetrievalItem("m-de", "de", expected, True, ("Q1",))]
+    with pytest.raises(MissingData, match="no mewslix rows in 'ta'"):
+        read(tmp_path, "mewslix", "validation", "ta")
+    entity = {"entity_id": "Q1", "description": "Bonn is a\ncity.", "sentence_spans": [{"start": 0, "end": 15}]}
+    write(tmp_path, "mewslix/candidate_set_entities.jsonl", lines(entity))
+    source = LocalSource(tmp_path)
+    assert source.languages(get_task("mewslix"), "candidates") == ("",)
+    pool = source.rows(get_task("mewslix"), "candidates", "")
+    assert pool == [RetrievalItem("Q1", "", "Bonn is a city.", False, ("Q1",))]
+    context, mention = mewsli("en")
+    pair = {"contextual_mention": {"context": context, "mention": mention}, "entity": entity}
+    write(tmp_path, "mewslix/wikipedia_pairs-train.jsonl", lines(pair))
+    assert read(tmp_path, "mewslix_pairs", "train", "en") == [SentencePair("m-en", "en", expected, "Bonn is a city.")]
+    context, mention = mewsli("de", start=5)
+    write(tmp_path, "mewslix/wikinews_mentions-dev.jsonl", lines({"context": context, "mentions": [mention]}))
+    refused(tmp_path, "mewslix", "validation", "de", 1, "mention 'Bonn' is not at start 8")
+    write(tmp_path, "mewslix/wikinews_mentions-dev.jsonl", lines({"context": context, "mentions": [{}]}))
+    refused(tmp_path, "mewslix", "validation", "de", 1, "not Mewsli-X's json")

@@ -1,7 +1,7 @@
 """Roles: no reported row is used for a choice, and an id plays the same role in every language."""
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -12,11 +12,20 @@ from polystilts.data.roles import (
     for_selection,
     half_role,
     missing_languages,
+    pool_rows,
     resampling_units,
     training_rows,
 )
 from polystilts.errors import InvalidValue, MissingData
-from polystilts.formats.values import Answer, ChoiceExample, PairExample, SpanExample, TaggingExample
+from polystilts.formats.values import (
+    Answer,
+    ChoiceExample,
+    PairExample,
+    RetrievalItem,
+    SentencePair,
+    SpanExample,
+    TaggingExample,
+)
 from polystilts.tasks import get_task
 
 
@@ -204,3 +213,86 @@ def test_units_are_paragraphs_where_the_spec_says_so():
         "test-0": "test-0",
         "test-1": "test-1",
     }
+
+
+def collection(n, language="de", keys=True):
+    queries = [RetrievalItem(f"q{i}", language, "?", True, (f"q{i}",) if keys else ()) for i in range(n)]
+    return [*queries, *(RetrievalItem(f"{language}{i}", language, "a", False, (f"q{i}",)) for i in range(n))]
+
+
+def test_candidates_stand_in_the_pool_of_either_half_whatever_the_limit():
+    source = FakeSource({("lareqa", "validation", "de"): collection(60)})
+    rows = evaluation_rows(source, get_task("lareqa"), "de", limit=5)
+    assert Counter(role for role, _ in rows) == {"choice": 5, "report": 5, "both": 60}
+    assert all(role == (half_role(row.id) if row.query else "both") for role, row in rows)
+    assert pool_rows(source, get_task("lareqa")) == []
+    source.data["mewslix", "candidates", ""] = collection(3)[3:]
+    assert len(pool_rows(source, get_task("mewslix"))) == 3
+
+
+def test_candidates_of_two_splits_have_the_role_of_their_split_and_hidden_pairs_count_as_not_there():
+    splits = {("bucc2018", split, "de"): collection(4) for split in ("validation", "test")}
+    rows = evaluation_rows(FakeSource(splits), get_task("bucc2018"), "de")
+    assert Counter((role, row.query) for role, row in rows) == {
+        (role, query): 4 for role in ("choice", "report") for query in (True, False)
+    }
+    splits["bucc2018", "test", "de"] = collection(4, keys=False)
+    rows = evaluation_rows(FakeSource(splits), get_task("bucc2018"), "de")
+    assert len(rows) == 8 and {role for role, row in rows if not row.query} == {"both"}
+
+
+def test_xquads_questions_choose_no_checkpoint_of_any_task_on_squad():
+    squad = questions([f"q{i}" for i in range(30)])
+    pairs_of = [SentencePair(row.id, "en", row.question, row.context) for row in squad]
+    second = [SpanExample(f"new{i}", "en", "?", row.context, ()) for i, row in enumerate(squad)]
+    source = FakeSource(
+        {
+            ("squad_v1", "validation", "en"): squad,
+            ("squad_sentences", "validation", "en"): pairs_of,
+            ("squad_v2", "validation", "en"): second,
+            ("xquad", "validation", "en"): squad[:4],
+            ("lareqa", "validation", "en"): collection(6, "en"),
+        }
+    )
+    inside = {f"q{i}" for i in range(6)}
+    for task in ("squad_v1", "squad_sentences", "lareqa", "xquad"):
+        assert {row.id for row in checkpoint_rows(source, get_task(task))} == {row.id for row in squad} - inside
+    # SQuAD 2.0: the first four questions are about the first two paragraphs, of three questions each.
+    assert [row.id for row in checkpoint_rows(source, get_task("squad_v2"))] == [f"new{i}" for i in range(6, 30)]
+
+
+def test_translated_sets_train_in_their_languages_and_choose_in_english():
+    data = {("mnli_translated", "train", code): pairs("train", code, 200) for code in ("de", "zh")}
+    data |= {("mnli", "train", "en"): pairs("train", "en", 200), ("mnli", "validation", "en"): pairs("v", "en", 9)}
+    source, spec = FakeSource(data), get_task("mnli_translated")
+    assert Counter(row.language for row in training_rows(source, spec)) == {"de": 200, "zh": 200}
+    assert checkpoint_rows(source, spec) == data["mnli", "validation", "en"]
+    del source.data["mnli", "validation", "en"]
+    held, trained = checkpoint_rows(source, spec), training_rows(source, spec)
+    assert {row.language for row in held} == {"en"} and not ids_of(held) & ids_of(trained)
+    with pytest.raises(MissingData, match="no 'ar' train rows for mnli_translated"):
+        training_rows(FakeSource(), spec)
+
+
+def test_several_training_languages():
+    data = {("udpos", "train", code): sentences("train", 3, code) for code in ("en", "de", "sw")}
+    spec = replace(get_task("udpos"), train_languages=("en", "de", "fr"))
+    assert [row.language for row in training_rows(FakeSource(data), spec)] == ["en"] * 3 + ["de"] * 3
+    assert {row.language for row in training_rows(FakeSource(data), get_task("udpos"))} == {"en"}
+
+
+def test_a_task_with_parts_has_the_rows_of_its_parts():
+    parts = ("anli", "mnli", "snli")
+    data = {(part, split, "en"): pairs(split, "en", 40) for part in parts for split in ("train", "validation")}
+    del data["mnli", "validation", "en"]
+    source, spec = FakeSource(data), get_task("anli_plus")
+    trained, held = training_rows(source, spec), checkpoint_rows(source, spec)
+    assert len(held) + len(trained) == 40 * 5 and not ids_of(held) & ids_of(trained)
+    assert Counter(row.id.partition(":")[0] for row in trained)["anli"] == 40
+    del source.data["snli", "train", "en"]
+    with pytest.raises(MissingData, match="no English train rows for snli"):
+        training_rows(source, spec)
+
+
+def ids_of(rows):
+    return {row.id for row in rows}

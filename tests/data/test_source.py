@@ -4,7 +4,7 @@ import pytest
 
 from polystilts.data.hub import REVISIONS_FILE, HubSource
 from polystilts.data.local import LocalSource
-from polystilts.data.source import open_source
+from polystilts.data.source import RememberedRows, open_source
 from polystilts.errors import BadRow, MissingData, UnknownName
 from polystilts.tasks import TASKS, get_task
 
@@ -98,9 +98,61 @@ def test_every_row_of_the_micro_world_can_be_read(tmp_path):
             ids = {}
             for language in source.languages(spec, split):
                 rows = source.rows(spec, split, language)
-                ids[language] = [row.id for row in rows]
-                assert len(set(ids[language])) == len(rows) > 0
+                # Candidates of a collection are each language's own.
+                ids[language] = [row.id for row in rows if getattr(row, "query", True)]
+                assert len({row.id for row in rows}) == len(rows) > 0
                 seen += 1
             if spec.parallel and split != "train":
                 assert len({tuple(there) for there in ids.values()}) <= 1
     assert seen > 20
+
+
+def nli(folder, name, *rows):
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(row + "\n" for row in rows))
+
+
+def test_rows_of_parts_follow_each_other_and_say_where_they_are_from(tmp_path):
+    nli(tmp_path, "anli/anli_r1_train.csv", "context,statement,gold_label", "p,h,e")
+    nli(tmp_path, "anli/anli_r2_train.csv", "context,statement,gold_label", "p2,h2,c")
+    nli(tmp_path, "xnli/train-en.tsv", "a\tb\tneutral")
+    spec, source = get_task("anli_plus"), RememberedRows(LocalSource(tmp_path))
+    assert source.languages(spec, "train") == (), "without SNLI it is another task"
+    nli(tmp_path, "snli/snli_train.jsonl", '{"premise": "c", "hypothesis": "d", "label": 0}')
+    assert source.languages(spec, "train") == ("en",)
+    rows = source.rows(spec, "train", "en")
+    assert [row.id for row in rows] == ["anli:train-0", "anli:train-1", "mnli:train-0", "snli:train-0"]
+    assert [row.label for row in rows] == ["entailment", "contradiction", "neutral", "entailment"]
+    before = source.fingerprint(spec, "train", "en")
+    nli(tmp_path, "anli/anli_r2_train.csv", "context,statement,gold_label", "p2,h2,n")
+    assert RememberedRows(LocalSource(tmp_path)).fingerprint(spec, "train", "en") != before
+
+
+def test_labels_are_the_specs_or_those_of_a_file(tmp_path):
+    source, spec = RememberedRows(LocalSource(tmp_path)), get_task("ccg")
+    assert source.labels(get_task("xnli")) == get_task("xnli").labels
+    with pytest.raises(MissingData, match=r"no file .*tags_to_id.json.*Linguistic Data Consortium"):
+        source.labels(spec)
+    nli(tmp_path, "ccg/tags_to_id.json", '{"N": 1, "NP": 0}')
+    assert source.labels(spec) == ("NP", "N")
+    nli(tmp_path, "ccg/tags_to_id.json", '{"N": 2, "NP": 0}')
+    with pytest.raises(BadRow, match="ids must be 0 to 1, each once"):
+        source.labels(spec)
+
+
+def test_bad_rows_are_an_error_or_left_out_and_counted(tmp_path, caplog):
+    nli(tmp_path, "xnli/dev-de.tsv", "a\tb\tneutral", "a\tb", "c\td\tmaybe", "e\tf\tneutral")
+    nli(tmp_path, "xnli/dev-zh.tsv", "a\tb", "c\td")
+    spec = get_task("xnli")
+    with pytest.raises(BadRow, match=r"dev-de\.tsv:2: 2 columns instead of 3"):
+        open_source(f"local:{tmp_path}", tmp_path).rows(spec, "validation", "de")
+    source = RememberedRows(open_source(f"local:{tmp_path}", tmp_path, on_bad_row="skip"))
+    rows = source.rows(spec, "validation", "de")
+    assert [row.id for row in rows] == ["validation-0", "validation-3"], "ids stay parallel"
+    assert source.skipped == {str(tmp_path / "xnli/dev-de.tsv"): 2}
+    assert "dev-de.tsv: 2 bad rows left out" in caplog.text and "2 columns instead of 3" in caplog.text
+    with pytest.raises(BadRow, match=r"dev-zh\.tsv:1"):
+        source.rows(spec, "validation", "zh")  # no row is good: another kind of file
+    with pytest.raises(UnknownName, match="unknown choice 'ignore'"):
+        open_source("micro", tmp_path, on_bad_row="ignore")

@@ -12,12 +12,12 @@ from polystilts.export import onnx as exporting
 from polystilts.export.onnx import compare, export_bundle
 from polystilts.formats import FormatSettings, Pieces, make_format
 from polystilts.formats.batching import collate
-from polystilts.formats.values import FORMATS
+from polystilts.formats.values import FORMATS, SentenceExample
 from polystilts.runtime.bundle import load_predictor, open_bundle, run_self_test
 from polystilts.runtime.ort import OrtBackend
 from polystilts.runtime.predictor import Predictor
 from polystilts.training.checkpoint import write_checkpoint
-from polystilts.training.model import TorchBackend, build_model
+from polystilts.training.model import TorchBackend, build_for, build_model
 from tests.world.encoder import EXAMPLES, HIDDEN, SETTINGS, tiny_encoder
 
 #: Largest difference in fp32, of one backend with itself and of the two (measured: 1e-6 on outputs of order 1).
@@ -240,3 +240,22 @@ def test_settings_survive_the_bundle(cases):
     _, exported, _, _ = cases("choice")
     assert isinstance(exported.bundle.settings, FormatSettings)
     assert exported.bundle.settings.question_texts == SETTINGS["choice"].question_texts
+
+
+def test_a_dual_encoder_answers_as_in_torch(encoder, tmp_path):
+    """Its scale is not served, all its layers are, and its vectors have length 1."""
+    settings = FormatSettings("sentence", max_length=40, max_question_length=8, pooling="pooler")
+    model = build_for(settings, encoder, seed=1)
+    checkpoint = write_checkpoint(tmp_path / "c", model, tokenizer_from=encoder, key="k", lineage={}, settings=settings)
+    texts = [*EXAMPLES["sentence"], SentenceExample("q", "en", EXAMPLES["sentence"][0].text, query=True)]
+    exported = export_bundle(checkpoint, settings, tmp_path / "b", target="lareqa", examples=texts)
+    assert exported.parity <= TOLERANCE
+    served = load_predictor(exported.bundle, threads=1)
+    assert served.format.settings == settings
+    torch_answers = Predictor(served.format, TorchBackend(model.eval(), settings)).predict(texts)
+    answers = served.predict(texts)
+    for a, b in zip(torch_answers, answers, strict=True):
+        assert b.embeddings.shape == (1, HIDDEN)
+        np.testing.assert_allclose(a.embeddings, b.embeddings, atol=TOLERANCE)
+        assert np.linalg.norm(b.embeddings) == pytest.approx(1, abs=1e-5)
+    assert np.abs(answers[0].embeddings - answers[-1].embeddings).max() > 100 * TOLERANCE  # the question was cut

@@ -34,8 +34,6 @@ def test_a_row_has_a_doubled_separator():
         ("a b c d e f", "g", ([4, 5, 6], [10])),
         ("a", "g h i j k", ([4], [10, 11, 12])),
         ("a b c d e", "g h i", ([4, 5], [10, 11])),
-        ("a b c d", "", ([4, 5, 6, 7], [])),
-        ("a b c d e", "", ([4, 5, 6, 7], [])),
     ],
 )
 def test_the_longer_text_is_cut_first(premise, hypothesis, kept):
@@ -43,7 +41,16 @@ def test_the_longer_text_is_cut_first(premise, hypothesis, kept):
     assert features.input_ids.tolist() == [0, *kept[0], 2, 2, *kept[1], 2]
 
 
-@given(first=st.integers(0, 30), second=st.integers(0, 30), max_length=st.integers(6, 40))
+@pytest.mark.parametrize(
+    ("text", "ids"), [("a b", [4, 5]), ("a b c d e f", [4, 5, 6, 7, 8, 9]), ("a b c d e f g", [4, 5, 6, 7, 8, 9])]
+)
+def test_one_text_stands_alone(text, ids):
+    """Defect detection: no second text, no second separator, and all the room for the first."""
+    [[features]] = pair_format(max_length=8).encode([example(text, "")])
+    assert features.input_ids.tolist() == [0, *ids, 2]
+
+
+@given(first=st.integers(0, 30), second=st.integers(1, 30), max_length=st.integers(6, 40))
 def test_rows_are_those_of_the_tokenizers_package(first, second, max_length):
     """The same ids as a Hugging Face tokenizer with `truncation='longest_first'`."""
     texts = " ".join("a" * first), " ".join("b" * second)

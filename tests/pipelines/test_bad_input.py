@@ -52,6 +52,11 @@ def test_all_problems_are_reported_at_once(refused: Callable[..., str]) -> None:
     assert "nothing was started" in message
 
 
+def test_a_name_of_several_words_takes_hyphens_too(refused: Callable[..., str]) -> None:
+    for option in ("--on-bad-row=ignore", "--on_bad_row=ignore"):
+        assert "--on_bad_row: input should be 'error' or 'skip'; given: 'ignore'" in refused(option)
+
+
 def test_a_missing_folder_is_named_by_its_absolute_path(refused: Callable[..., str]) -> None:
     assert f"no folder {ROOT / 'nowhere'}" in refused("--source=local:nowhere")
     assert f"no folder {ROOT / 'no-model'}" in refused("--base=./no-model")

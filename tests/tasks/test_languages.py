@@ -2,7 +2,7 @@ import pytest
 
 from polystilts.errors import UnknownName
 from polystilts.tasks import TASKS
-from polystilts.tasks.languages import LANGUAGES, get_language, spell
+from polystilts.tasks.languages import LANGUAGES, RESOURCES, find_language, get_language, spell
 
 XTREME_R = [
     "af",
@@ -162,3 +162,42 @@ def test_unknown_names_offer_the_known_ones():
         get_language("dee")
     with pytest.raises(UnknownName, match="spelling"):
         spell("de", "iso2")
+
+
+def test_resource_classes_follow_the_size_of_cc100():
+    classes = {code: language.resource for code, language in LANGUAGES.items()}
+    assert set(classes.values()) == set(RESOURCES)
+    assert {code for code, name in classes.items() if name == "absent"} == {"yo", "ht", "qu", "wo"}
+    assert {code for code, name in classes.items() if name == "unknown"} == {"am", "ig"}
+    # The limits: Georgian has 9.1 GiB, Tamil 12.2, Greek 46.9, Spanish 53.3.
+    assert [classes[code] for code in ("sw", "ka", "ta", "el", "es", "en")] == [
+        "low",
+        "low",
+        "mid",
+        "mid",
+        "high",
+        "high",
+    ]
+
+
+@pytest.mark.parametrize("language", LANGUAGES.values(), ids=lambda language: language.code)
+def test_every_spelling_finds_its_language(language):
+    name, code = language.name, language.code
+    for text in (code, language.iso3, name, name.lower(), f" {code.upper()} ", f"UD_{name}-PUD", f"{code}_pud"):
+        assert find_language(text) is language
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [("ibo", "ig"), ("swa", "sw"), ("wol", "wo"), ("zho", "zh"), ("fas", "fa"), ("msa", "ms"), ("arb", "ar")],
+)
+def test_other_codes_of_data_sets_are_known(text, code):
+    assert find_language(text).code == code
+
+
+@pytest.mark.parametrize(
+    "text", ["UD_Ancient_Greek-PROIEL", "UD_Hindi_English-HIENCS", "UD_Old_French-SRCMF", "", "xx", "grc_proiel"]
+)
+def test_near_names_are_not_taken_for_the_language(text):
+    with pytest.raises(UnknownName):
+        find_language(text)

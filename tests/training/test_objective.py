@@ -166,7 +166,7 @@ class TestPacking:
     def test_micro_batches_stay_within_the_tokens_given(self):
         objective = mixture(["choice"], batch_size=6, max_tokens=150)
         [rows] = [[objective.tasks[0].rows[i] for i in objective.rows_of(0)[1]]]
-        for batch in objective._micro_batches(rows):
+        for batch in objective._micro_batches(objective.tasks[0], rows):
             tokens = sum(len(row.features) for row in batch) * max(row.length for row in batch)
             assert len(batch) == 1 or tokens <= 150
 

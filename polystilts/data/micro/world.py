@@ -2,8 +2,8 @@
 
 Rows are made in two steps. A family of tasks (`xnli` and its English training set `mnli`, say) draws
 language-free meanings once, all different, and deals them out to the splits, so that training and evaluation
-rows never share one and the rows of parallel sets agree across languages. Saying a meaning in a language is
-`grammar.py`'s work.
+rows never share one and the rows of parallel sets agree across languages. `draw.py` and `plots.py` draw meanings,
+`miniatures.py` makes rows of them, and saying a meaning in a language is `grammar.py`'s work.
 
 Scores on these rows mean nothing about real languages.
 """
@@ -11,58 +11,43 @@ Scores on these rows mean nothing about real languages.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from polystilts.data.micro import draw, text
-from polystilts.data.micro.grammar import (
-    LANGUAGES,
-    LEXICON,
-    Meaning,
-    Scene,
-    answer,
-    joined,
-    lexicon,
-    say,
-    words,
-    write,
-)
+from polystilts.data.micro import draw, grammar, plots, text
+from polystilts.data.micro.grammar import LANGUAGES, LEXICON
+from polystilts.data.micro.miniatures import CCG_TAGS, MAKERS, NER_TAGS, POS_TAGS, At, Row
+
+__all__ = ["BLOCKS", "NER_TAGS", "POS_TAGS", "Block", "MicroWorld", "Row"]
 
 FOREIGN = LANGUAGES[1:]
-POS_TAGS = [
-    "ADJ",
-    "ADP",
-    "ADV",
-    "AUX",
-    "CCONJ",
-    "DET",
-    "INTJ",
-    "NOUN",
-    "NUM",
-    "PART",
-    "PRON",
-    "PROPN",
-    "PUNCT",
-    "SCONJ",
-    "SYM",
-    "VERB",
-    "X",
-]
-NER_TAGS = ["O", "B-PER", "I-PER", "B-ORG", "I-ORG", "B-LOC", "I-LOC"]
-
-Row = dict[str, Any]
+DRAWS: Mapping[str, Callable[[np.random.Generator], Any]] = {**draw.DRAWS, **plots.DRAWS}
 
 
 class Block(NamedTuple):
-    """One split of a data set: where its meanings lie in the pool of its family, and its languages."""
+    """One split of a data set: where its meanings lie in the pool of its family, and its languages.
+
+    `step`: how far each language's meanings lie behind those of the language before; 0 = all say the same.
+    """
 
     family: str
     start: int
     stop: int
     languages: tuple[str, ...]
+    step: int = 0
+
+    @property
+    def end(self) -> int:
+        """Where the meanings of its last language end."""
+        return self.stop + self.step * (len(self.languages) - 1)
+
+    def numbers(self, language: str) -> range:
+        """The places in the pool of the rows in this language."""
+        shift = self.step * self.languages.index(language)
+        return range(self.start + shift, self.stop + shift)
 
 
 BLOCKS: Mapping[str, Mapping[str, Block]] = {
@@ -94,6 +79,53 @@ BLOCKS: Mapping[str, Mapping[str, Block]] = {
         "test": Block("naming", 3250, 3500, LANGUAGES),
     },
     "tatoeba": {"validation": Block("retrieval", 0, 300, FOREIGN)},
+    "snli": {"train": Block("nli", 3750, 4550, ("en",)), "validation": Block("nli", 4550, 4650, ("en",))},
+    "anli": {"train": Block("nli", 4650, 5450, ("en",)), "validation": Block("nli", 5450, 5550, ("en",))},
+    "qqp": {"train": Block("duplicate", 0, 800, ("en",)), "validation": Block("duplicate", 800, 900, ("en",))},
+    "squad_v2": {"train": Block("doubt", 0, 1000, ("en",)), "validation": Block("doubt", 1000, 1100, ("en",))},
+    "hellaswag": {"train": Block("ending", 0, 800, ("en",)), "validation": Block("ending", 800, 900, ("en",))},
+    "cosmosqa": {"train": Block("story", 0, 800, ("en",)), "validation": Block("story", 800, 900, ("en",))},
+    "csqa": {"train": Block("quiz", 0, 800, ("en",)), "validation": Block("quiz", 800, 900, ("en",))},
+    "siqa": {"train": Block("motive", 0, 800, ("en",)), "validation": Block("motive", 800, 900, ("en",))},
+    "ccg": {"train": Block("syntax", 0, 800, ("en",)), "validation": Block("syntax", 800, 900, ("en",))},
+    "deprel": {"train": Block("syntax", 900, 1700, ("en",)), "validation": Block("syntax", 1700, 1800, ("en",))},
+    "cosqa": {
+        "train": Block("paraphrase", 3500, 4300, ("en",)),
+        "validation": Block("paraphrase", 4300, 4400, ("en",)),
+    },
+    "clone": {
+        "train": Block("paraphrase", 4400, 5200, ("en",)),
+        "validation": Block("paraphrase", 5200, 5300, ("en",)),
+    },
+    "defect": {"train": Block("fault", 0, 800, ("en",)), "validation": Block("fault", 800, 900, ("en",))},
+    "codesearch": {"train": Block("program", 0, 800, ("en",)), "validation": Block("program", 800, 900, ("en",))},
+    "mlqa": {
+        "validation": Block("reading", 6600, 6660, ("en", "de", "es", "zh", "hi")),
+        "test": Block("reading", 6660, 6760, ("en", "de", "es", "zh", "hi")),
+    },
+    "tydiqa": {
+        "train": Block("reading", 6760, 7560, ("en",)),
+        "validation": Block("reading", 7560, 7640, ("en", "ru", "sw"), step=80),
+    },
+    "lareqa": {"validation": Block("reading", 6300, 6400, LANGUAGES)},
+    "bucc2018": {
+        "validation": Block("mining", 0, 60, ("de", "ru", "zh", "es"), step=60),
+        "test": Block("mining", 240, 340, ("de", "ru", "zh", "es"), step=100),
+    },
+    "mewslix_pairs": {
+        "train": Block("pairing", 0, 800, ("en",)),
+        "validation": Block("pairing", 800, 900, ("en",)),
+    },
+    "mewslix": {
+        "validation": Block("linking", 0, 60, LANGUAGES, step=60),
+        "test": Block("linking", 480, 580, LANGUAGES, step=100),
+        "candidates": Block("entity", 0, 165, ("",)),
+    },
+    "masakhaner": {"validation": Block("naming", 3500, 3600, ("sw",))},
+    # Row i is row i of the English training set.
+    "mnli_translated": {"train": Block("nli", 0, 3000, FOREIGN)},
+    "pawsx_translated": {"train": Block("paraphrase", 0, 3000, FOREIGN)},
+    "squad_translated": {"train": Block("reading", 0, 6000, FOREIGN)},
 }
 
 
@@ -113,21 +145,32 @@ class MicroWorld:
         return {split: block.languages for split, block in BLOCKS[name].items()}
 
     def rows(self, name: str, split: str, language: str) -> list[Row]:
-        """The rows of one split in one language, with columns and label order of the Hugging Face data set.
+        """The rows of one split in one language, with columns and label order of the real data set.
 
-        xnli, pawsx, xcopa, xquad, udpos and panx have the same meaning at the same index in every language.
-        The English rows of xquad lie inside the validation split of squad_v1 with the same ids, as the real
-        ones do.
+        Sets without a `Block.step` have the same meaning at the same index in every language. The English rows of
+        xquad lie inside the validation split of squad_v1 with the same ids, as the real ones do; lareqa asks the
+        questions of xquad, and the translated training sets say what the English ones say. A meaning of bucc2018 and
+        lareqa makes several rows: queries and candidates of a collection.
+
+        Raises:
+            KeyError: there is no such data set or split, or it has no rows in this language.
         """
         block = BLOCKS[name][split]
         if language not in block.languages:
             raise KeyError(f"{name} {split} has no rows in {language}")
         # Tatoeba's English sides differ from language to language, so each language has a pool of its own.
         meanings = self._pool(f"{block.family}-{language}" if name == "tatoeba" else block.family)
-        make = _ROWS[name]
-        return [
-            make(meanings[number], language, number - block.start, number) for number in range(block.start, block.stop)
-        ]
+        make = MAKERS["entities" if block.family == "entity" else name]
+        rows: list[Row] = []
+        for index, number in enumerate(block.numbers(language)):
+            made = make(meanings[number], At(split, language, index, number))
+            rows += made if isinstance(made, list) else [made]
+        # BUCC's files are sorted by id, so that the order says nothing about who belongs to whom.
+        return sorted(rows, key=lambda row: str(row["id"])) if name == "bucc2018" else rows
+
+    def labels(self, name: str) -> tuple[str, ...]:
+        """The labels of data set `name` where the catalogue leaves them to the source (CCG), else ()."""
+        return CCG_TAGS if name == "ccg" else ()
 
     def document(self, rng: np.random.Generator, language: str) -> tuple[str, str]:
         """A short document in two parts (question and context, cause and effect); the second may be empty."""
@@ -162,112 +205,34 @@ class MicroWorld:
         return text.vocabulary()
 
     def digest(self) -> str:
-        """sha256 over everything rows and texts depend on: the lexicon, this package's code and the seed."""
+        """sha256 over everything the rows depend on: the lexicon, this package's code and the seed."""
+        return self._digest(LEXICON, *sorted(Path(__file__).parent.glob("*.py")))
+
+    def text_digest(self) -> str:
+        """sha256 over what the pretraining text and the tokenizer depend on, which is less: the committed encoder's."""
+        modules = (draw, grammar, text)
+        return self._digest(LEXICON, *(Path(str(module.__file__)) for module in modules))
+
+    def _digest(self, *paths: Path) -> str:
         total = hashlib.sha256(str(self.seed).encode())
-        for path in (LEXICON, *sorted(Path(__file__).parent.glob("*.py"))):
+        for path in paths:
             total.update(path.read_bytes())
         return total.hexdigest()
 
     def _pool(self, name: str) -> list[Any]:
+        """The meanings of a family (``retrieval-de``: of one language's own pool), all different in English."""
+        if name == "entity":
+            return list(plots.entities())
         if name not in self._pools:
             family = name.partition("-")[0]
-            size = max(b.stop for blocks in BLOCKS.values() for b in blocks.values() if b.family == family)
+            sets = [(there, block) for there, blocks in BLOCKS.items() for block in blocks.values()]
+            size = max(block.end for _, block in sets if block.family == family)
             rng = np.random.default_rng([self.seed, *name.encode()])
             pool: dict[str, Any] = {}
-            make = next(_ROWS[n] for n, blocks in BLOCKS.items() if any(b.family == family for b in blocks.values()))
+            make = next(MAKERS[there] for there, block in sets if block.family == family)
             while len(pool) < size:  # distinct as English rows: two meanings may read the same
-                meaning = draw.DRAWS[family](rng)
-                pool.setdefault(str(make(meaning, "en", 0, 0)), meaning)
+                meaning = DRAWS[family](rng)
+                pool.setdefault(str(make(meaning, At("", "en", 0, 0))), meaning)
             # Sentences of the same words stand side by side, so that a bag of words finds no translation.
             self._pools[name] = [m for m in pool.values() for _ in m] if family == "retrieval" else list(pool.values())
         return self._pools[name]
-
-
-def _mnli(given: draw.Nli, language: str, index: int, number: int) -> Row:
-    return {**_xnli(given, language, index, number), "idx": index}
-
-
-def _xnli(given: draw.Nli, language: str, index: int, number: int) -> Row:
-    return {
-        "premise": say(given.premise, language),
-        "hypothesis": say(given.hypothesis, language),
-        "label": given.label,
-    }
-
-
-def _pawsx(given: draw.Paraphrase, language: str, index: int, number: int) -> Row:
-    first, second = say(given.first, language), say(given.second, language)
-    return {"id": index + 1, "sentence1": first, "sentence2": second, "label": given.label}
-
-
-def _copa(given: draw.Choice, language: str, index: int, number: int) -> Row:
-    first, second = (say(choice, language) for choice in given.choices)
-    premise = say(given.premise, language)
-    row = {"premise": premise, "choice1": first, "choice2": second, "question": given.question}
-    return {**row, "idx": index, "label": given.label}
-
-
-def _xcopa(given: draw.Choice, language: str, index: int, number: int) -> Row:
-    return {**_copa(given, language, index, number), "changed": False}
-
-
-def _xquad(given: draw.Reading, language: str, index: int, number: int) -> Row:
-    sentences = [words(scene, language) for scene in given.context]
-    before = sum(len(sentence) for sentence in sentences[: given.target])
-    context, spans = write([word for sentence in sentences for word in sentence], language)
-    first, last = answer(given.query, language, sentences[given.target])
-    start, end = spans[before + first][0], spans[before + last - 1][1]
-    answers = {"text": [context[start:end]], "answer_start": [start]}
-    return {
-        "id": f"micro-{number:05d}",
-        "context": context,
-        "question": say(given.query, language),
-        "answers": answers,
-    }
-
-
-def _squad(given: draw.Reading, language: str, index: int, number: int) -> Row:
-    row = _xquad(given, language, index, number)
-    return {"id": row.pop("id"), "title": "Micro world", **row}
-
-
-def _udpos(given: Meaning, language: str, index: int, number: int) -> Row:
-    sentence = words(given, language)
-    return {
-        "tokens": [word.text for word in sentence],
-        "pos_tags": [POS_TAGS.index(word.tag) for word in sentence],
-    }
-
-
-def _panx(given: Sequence[Scene], language: str, index: int, number: int) -> Row:
-    sentence = joined(given[0], given[1], language) if len(given) == 2 else words(given[0], language)
-    names = {word.text for concept in lexicon()["organisation"].values() for word in concept.form(language)}
-    tags: list[str] = []
-    for word in sentence:
-        kind = {"subject": "ORG" if word.text in names else "PER", "place": "LOC"}.get(word.role) if word.head else None
-        inside = kind and tags and tags[-1].endswith(kind)
-        tags.append(f"{'I' if inside else 'B'}-{kind}" if kind else "O")
-    return {
-        "tokens": [word.text for word in sentence],
-        "ner_tags": [NER_TAGS.index(tag) for tag in tags],
-        "langs": [language] * len(sentence),
-    }
-
-
-def _tatoeba(given: Sequence[tuple[Scene, Scene]], language: str, index: int, number: int) -> Row:
-    source, target = (write(joined(*given[index % len(given)], speech), speech)[0] for speech in (language, "en"))
-    return {"source_sentence": source + "\n", "target_sentence": target + "\n"}
-
-
-_ROWS: Mapping[str, Callable[..., Row]] = {
-    "mnli": _mnli,
-    "xnli": _xnli,
-    "pawsx": _pawsx,
-    "copa": _copa,
-    "xcopa": _xcopa,
-    "squad_v1": _squad,
-    "xquad": _xquad,
-    "udpos": _udpos,
-    "panx": _panx,
-    "tatoeba": _tatoeba,
-}
