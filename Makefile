@@ -13,7 +13,7 @@ export MLFLOW_LOGGING_LEVEL ?= WARNING
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 export TOKENIZERS_PARALLELISM ?= true
 
-.PHONY: help quickstart test ci test-server test-uv test-real lint serve ui bench micro-encoder lock clean
+.PHONY: help quickstart test ci test-server test-uv test-real lint serve ui bench protocol check-hub micro-encoder lock clean
 .DEFAULT_GOAL := help
 
 help: ## what there is
@@ -63,6 +63,12 @@ ui: $(BIN)/.installed ## MLflow's pages on http://127.0.0.1:5000
 bench: $(BIN)/.installed ## benchmarks; each prints a table and writes benchmarks/results/NAME.json
 	$(BIN)/python -m benchmarks.training
 	$(BIN)/python -m benchmarks.micro_world
+
+protocol: $(BIN)/.installed ## writes docs/protocol.md from the catalogue
+	$(BIN)/python -m pipelines.tasks --write-protocol
+
+check-hub: $(BIN)/.installed ## compares every data set of the catalogue with the live hub (needs the network)
+	$(BIN)/python -m pipelines.check_hub
 
 micro-encoder: $(BIN)/.installed ## rebuilds the committed micro encoder from the lexicon
 	$(BIN)/python -m pipelines.micro_encoder

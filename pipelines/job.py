@@ -13,6 +13,7 @@ from rich.console import Console
 
 from pipelines.cli import ROOT, Parameters
 from pipelines.preset import Preset, TrainingKnobs, load_preset
+from polystilts.data.roles import training_languages
 from polystilts.data.source import RememberedRows, Source, labels_of, open_source
 from polystilts.errors import InvalidValue, MissingData, PolystiltsError, Problems
 from polystilts.tasks import TaskSpec, get_task, parse_mixture
@@ -219,10 +220,11 @@ def _missing_rows(
     wanted = {name: spec for name, spec in trained.items() if spec.train_task == name}
     wanted |= {name: get_task(name) for spec in targets for name in training_stages(spec)}
     for spec in wanted.values():
-        if "en" not in source.languages(spec, "train"):
+        if not training_languages(source, spec):
+            languages = "English" if spec.train_languages == ("en",) else " or ".join(spec.train_languages)
             problems.append(
                 MissingData(
-                    f"{source.name} has no English training rows of {spec.name}",
+                    f"{source.name} has no {languages} training rows of {spec.name}",
                     param="--source",
                     given=spec.name,
                 )

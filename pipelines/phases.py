@@ -29,6 +29,7 @@ from polystilts.data.roles import (
     evaluation_rows,
     hash_of,
     missing_languages,
+    training_languages,
 )
 from polystilts.data.roles import (
     training_rows as english_rows,
@@ -134,7 +135,7 @@ def _train(
     knobs = {spec.name: job.knobs(spec.name) for spec in tasks}
     shared = knobs[tasks[0].name] if len(tasks) == 1 else job.preset.training
     selection = shared.selection or (tasks[0].selection if len(tasks) == 1 else "best")
-    data = {spec.name: job.source.fingerprint(spec, "train", "en") for spec in tasks}
+    data = {spec.name: _training_fingerprint(job.source, spec) for spec in tasks}
     limits = {"max_length": job.preset.max_length, "checkpoint_limit": job.preset.evaluation.checkpoint_limit}
     key = digest_of(
         {
@@ -242,6 +243,11 @@ def _train(
     scored = "" if outcome.score is None else f", English checkpoint rows {outcome.score:.1f}"
     job.say(f"  {phase} {label}: {outcome.updates} updates{scored}")
     return checkpoint
+
+
+def _training_fingerprint(source: Source, spec: TaskSpec) -> str:
+    found = {language: source.fingerprint(spec, "train", language) for language in training_languages(source, spec)}
+    return next(iter(found.values())) if len(found) == 1 else digest_of(found)
 
 
 def _prepare(job: Job, spec: TaskSpec, parent: Checkpoint) -> Trained:

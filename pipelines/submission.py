@@ -24,8 +24,8 @@ EXAMPLES = """\
 
 class Submission(JobParameters):
     """Writes one recipe's predictions on a benchmark's test rows to OUTPUT/submission/BENCHMARK/RECIPE/predictions and,
-    where the source knows them, the labels. Rows whose labels are hidden are predicted all the same. Phases that are done
-    are found, others are run."""
+    where the source knows them, the labels beside. Rows whose labels are hidden are predicted all the same. Phases that
+    are done are found, others are run."""
 
     targets: str = Field("", description="targets, by comma; '' = all of the benchmark that the source has rows for")
     recipe: str = Field(BASELINE, description="baseline, or the intermediate mixture, '+' between its tasks")

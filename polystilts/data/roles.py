@@ -115,6 +115,12 @@ def pool_rows(source: Source, spec: TaskSpec) -> list[Row]:
     return source.rows(spec, spec.pool_split, "") if spec.pool_split else []
 
 
+def training_languages(source: Source, task: TaskSpec) -> tuple[str, ...]:
+    """The languages of the task's training rows that the source has; of a task with parts English if all parts have."""
+    there = source.languages(task, "train")
+    return tuple(code for code in task.train_languages if code in there)
+
+
 def training_rows(source: Source, spec: TaskSpec) -> list[Row]:
     """The rows that train this task (or, for a target, its training task), less any that are held out.
 
@@ -127,8 +133,8 @@ def training_rows(source: Source, spec: TaskSpec) -> list[Row]:
     task = _training_task(spec)
     if task.parts:
         return [row for part in task.parts for row in with_part(part, training_rows(source, get_task(part)))]
-    there = [code for code in task.train_languages if code in source.languages(task, "train")]
-    rows = [row for code in there or task.train_languages[:1] for row in _labelled(source, task, "train", code)]
+    there = training_languages(source, task) or task.train_languages[:1]
+    rows = [row for code in there for row in _labelled(source, task, "train", code)]
     return [row for row in rows if not _is_held_out(task, row)] if _holds_out(source, _english_of(task)) else rows
 
 
