@@ -19,7 +19,7 @@ from pydantic import Field
 from pipelines.cli import ROOT, Parameters, command
 from pipelines.prepare import tasks_asked, unreachable
 from polystilts.data.columns import COLUMNS
-from polystilts.data.hub import REVISIONS_FILE, HubSource, _patterns, read_revisions
+from polystilts.data.hub import REVISIONS_FILE, HubSource, file_patterns, read_revisions
 from polystilts.data.shapes import RAW_COLUMNS
 from polystilts.data.source import open_source
 from polystilts.errors import InvalidValue, MissingData, PolystiltsError, Problems
@@ -149,7 +149,7 @@ def _check_split(hub: Repositories, spec: TaskSpec, files: HubFiles, revision: s
     rows, problems = None, list[str]()
     try:
         listed = hub.files(files.id, revision)
-        found = {name: _matching(listed, _patterns(files, split, name)) for name in there}
+        found = {name: _matching(listed, file_patterns(files, split, name)) for name in there}
         if lacking := [name for name, paths in found.items() if not paths]:
             problems.append(f"no files for {' '.join(lacking)}")
         if found[language]:

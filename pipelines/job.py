@@ -96,12 +96,12 @@ class Job:
         except PolystiltsError as error:
             problems.append(error)
         mixtures: list[tuple[TaskSpec, ...]] = []
-        for text in _names("" if intermediate == NONE else intermediate or preset.intermediate):
+        for text in names("" if intermediate == NONE else intermediate or preset.intermediate):
             for spec in _collect(problems, lambda text=text: parse_mixture(text, param=mixture_option)):
                 mixtures.append(spec)
         specs = [
             spec
-            for name in _names("" if targets == NONE else targets or preset.targets)
+            for name in names("" if targets == NONE else targets or preset.targets)
             for spec in _collect(problems, lambda name=name: get_task(name, param=target_option))
         ]
         for name in preset.tasks:
@@ -111,7 +111,7 @@ class Job:
         if folder and not folder.is_dir():
             problems.append(MissingData(f"no folder {folder}", param="--base", given=base))
         if source:
-            problems += _missing_rows(source, mixtures, specs, parameters.options)
+            problems += missing_rows(source, mixtures, specs, parameters.options)
         output = Path(parameters.output)
         if source and not problems:
             mixtures = [
@@ -178,7 +178,8 @@ def mixture_name(mixture: Sequence[TaskSpec]) -> str:
     return "+".join(spec.name for spec in mixture)
 
 
-def _names(text: str) -> list[str]:
+def names(text: str) -> list[str]:
+    """The names of a list as it is written in a parameter."""
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
@@ -200,12 +201,17 @@ def _folder(base: str) -> Path | None:
     return None if looks_like_id and not absolute.is_dir() else absolute
 
 
-def _missing_rows(
+def missing_rows(
     source: Source,
     mixtures: Sequence[tuple[TaskSpec, ...]],
     targets: Sequence[TaskSpec],
     options: tuple[str, str],
 ) -> list[PolystiltsError]:
+    """What cannot be trained or scored because the source has no rows for it.
+
+    Args:
+        options: the parameters that named the mixtures and the targets, for messages.
+    """
     problems: list[PolystiltsError] = []
     trained = {spec.name: spec for mixture in mixtures for spec in mixture}
     for spec in trained.values():
@@ -230,8 +236,7 @@ def _missing_rows(
                 )
             )
     for spec in targets:
-        splits = [split for split in (spec.choice_split, spec.report_split) if split]
-        if not any(source.languages(spec, split) for split in splits):
+        if not any(source.languages(spec, split) for split in spec.evaluation_splits):
             problems.append(
                 MissingData(f"{source.name} has no evaluation rows of {spec.name}", param=options[1], given=spec.name)
             )

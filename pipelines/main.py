@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
+
 from pydantic import Field
 
 from pipelines.cli import command
-from pipelines.job import Job, JobParameters, mixture_name
+from pipelines.job import NONE, Job, JobParameters, mixture_name, names
+from pipelines.preset import BENCHMARKS
+from polystilts.errors import PolystiltsError, UnknownName
 
 EXAMPLES = """\
   mlflow run . --env-manager local
@@ -20,10 +25,23 @@ class Main(JobParameters):
 
     intermediate: str = Field("", description="mixtures to train, ',' between candidates, '+' inside a mixture")
     targets: str = Field("", description="targets to fine-tune and score, separated by ','")
+    submission: str = Field(
+        "", description="benchmarks (xtreme,xtreme-r) in whose files the best of each target predicts; none"
+    )
     serve: bool = Field(True, description="package the champions, start the server, ask every endpoint, stop it")
 
     def tasks_asked(self) -> tuple[str, str]:
         return self.intermediate, self.targets
+
+    def problems(self) -> Sequence[PolystiltsError]:
+        return [
+            *super().problems(),
+            *(
+                UnknownName("benchmark", name, BENCHMARKS, param="--submission")
+                for name in names(self.submission)
+                if name not in (*BENCHMARKS, NONE)
+            ),
+        ]
 
 
 def run(parameters: Main) -> None:
@@ -31,22 +49,34 @@ def run(parameters: Main) -> None:
     _announce(job)
     tracker = job.tracker
 
-    from pipelines import phases
+    from pipelines import phases, predictions
+
+    steps = itertools.count(1)
+
+    def heading(text: str) -> None:
+        job.say(f"\n[bold]{next(steps)}  {text}[/]")
 
     with phases.whole(job, tracker, "main", parameters):
-        job.say("[bold]1  Train and score[/]")
+        heading("Train and score")
         cells = phases.run_grid(job)
-        job.say("\n[bold]2  Compare[/]")
+        heading("Compare")
         phases.summary_of(job, cells).render(job.console)
-        job.say("\n[bold]3  Export and promote the best of each target (by its choice rows)[/]")
+        heading("Export and promote the best of each target (by its choice rows)")
         promoted = []
-        for cell in phases.best_cells(job, cells).values():
+        best = phases.best_cells(job, cells)
+        for cell in best.values():
             bundle = phases.export_cell(job, cell)
             promoted.append((phases.promote_cell(job, cell, bundle), bundle))
-        job.say("\n[bold]4  Deliver[/]")
+        heading("Deliver")
         phases.deliver_champions(job, promoted)
+        benchmarks = names(parameters.submission) or job.preset.submission
+        if benchmarks and NONE not in benchmarks:
+            heading("Submit: the best of each target in the files of the benchmarks")
+            for benchmark in benchmarks:
+                folder = predictions.write_best(job, benchmark, best)
+                job.say(f"  {benchmark}: predictions and labels in {phases.shown(folder)}")
         if parameters.serve:
-            job.say("\n[bold]5  Package and serve[/]")
+            heading("Package and serve")
             phases.show_server(job)
     _next_steps(job)
 
@@ -56,7 +86,7 @@ def _announce(job: Job) -> None:
         job.console.rule("[bold yellow]micro world: a made-up miniature; its scores mean nothing about real languages")
     recipes = ", ".join(["baseline (no intermediate task)", *map(mixture_name, job.intermediate)])
     job.say(f"rows from {job.source.name}, encoder {job.base}, seed {job.seed}")
-    job.say(f"recipes: {recipes}\ntargets: {', '.join(spec.name for spec in job.targets)}\n")
+    job.say(f"recipes: {recipes}\ntargets: {', '.join(spec.name for spec in job.targets)}")
 
 
 def _next_steps(job: Job) -> None:

@@ -411,8 +411,8 @@ def _evaluation_fingerprint(job: Job, spec: TaskSpec, language: str) -> list[str
     pool = [job.source.fingerprint(spec, spec.pool_split, "")] if spec.pool_split else []
     return pool + [
         job.source.fingerprint(spec, split, language)
-        for split in (spec.choice_split, spec.report_split)
-        if split and language in job.source.languages(spec, split)
+        for split in spec.evaluation_splits
+        if language in job.source.languages(spec, split)
     ]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -13,6 +13,9 @@ from polystilts.errors import BadRow, PolystiltsError, Problems, UnknownName
 from polystilts.formats.batching import MICRO_BATCH_OVERHEAD
 
 PRESETS = ROOT / "presets"
+
+Benchmark = Literal["xtreme", "xtreme-r"]
+BENCHMARKS: tuple[str, ...] = get_args(Benchmark)
 
 
 class _Settings(BaseModel):
@@ -67,6 +70,7 @@ class Preset(_Settings):
     base: str
     intermediate: str = ""
     targets: str
+    submission: tuple[Benchmark, ...] = ()
     seed: int = Field(0, ge=0)
     max_length: int = Field(0, ge=0, description="rows no longer than this, whatever the task says; 0 = the task's")
     training: TrainingKnobs = TrainingKnobs()

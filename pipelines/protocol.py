@@ -87,7 +87,7 @@ evaluated but is not in the average.
 
 A tag stands at the first sub-word of a word. Sentences over the maximum length are split into several rows, never
 truncated, so that every word is scored; a word without a sub-word is `<unk>`. Entities: F1 of seqeval 1.2.2 over the
-sentences of a language. UD-POS has four figures:
+sentences of a language. UD-POS has four figures, and the tables of a result print all four:
 
 - `pos_f1`, the main figure because published tables hold it: chunk F1 as XTREME's evaluate.py gets it with seqeval
   1.2.2. It takes a tag's first letter for its prefix, so CCONJ and SCONJ are one type, and equal neighbours merge.
@@ -102,7 +102,13 @@ each piece answered from the window with most context around it. Starts and ends
 the context, so an answer is always a literal part of it, in Chinese and Thai too. XQuAD and TyDiQA use SQuAD's
 normaliser in every language, as XTREME does (Chinese and Thai answers are then compared whole); MLQA uses its own, by
 language. The score is the mean of exact match and F1. SQuAD 2.0 tunes its threshold for 'no answer' on the rows that
-score it, which flatters it; neither threshold nor head goes on to a target.
+score it, which flatters it; neither its threshold nor its head goes on to a target, whose questions are always
+answered.
+
+TyDiQA-GoldP 1.1's dev files, which XTREME tests on, hold 5,077 questions in nine languages (Arabic 921, English 440).
+XTREME's paper has 323 to 2,719 a language and 634 English ones; nobody has said where the difference comes from (its
+issue 95 is open), so a published TyDiQA number may be of other rows. Ours are of the report half of these files, and
+every table shows how many rows that is.
 
 ### Retrieval
 

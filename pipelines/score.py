@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from pipelines.cli import ROOT, Parameters, command
+from pipelines.preset import BENCHMARKS
 from polystilts.errors import MissingData, PolystiltsError, UnknownName
 
 if TYPE_CHECKING:
     from polystilts.submission import SubmissionScores
-
-BENCHMARKS = ("xtreme", "xtreme-r")
 
 EXAMPLES = """\
   python -m pipelines.score --predictions predictions --labels labels

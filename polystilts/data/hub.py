@@ -99,7 +99,7 @@ class HubSource:
             return ()
         there = [language for language in spec.languages if language not in hub.absent.get(split, ())]
         if self.root is not None:
-            there = [language for language in there if _find(self.root / hub.id, _patterns(hub, split, language))]
+            there = [language for language in there if _find(self.root / hub.id, file_patterns(hub, split, language))]
         return tuple(there)
 
     def labels(self, spec: TaskSpec) -> tuple[str, ...]:
@@ -189,7 +189,7 @@ class HubSource:
             raise MissingData(f"{spec.name} has no {split} split on the hub", given=spec.name)
         if language not in spec.languages or language in hub.absent.get(split, ()):
             raise MissingData(f"{hub.id} has no {spec.name} {split} rows in {language!r}", given=language)
-        patterns = _patterns(hub, split, language)
+        patterns = file_patterns(hub, split, language)
         if self.root is not None:
             folder = self.root / hub.id
             files = _find(folder, patterns)
@@ -244,7 +244,7 @@ def _is_upstream(spec: TaskSpec) -> bool:
     return spec.hub is None and spec.upstream is not None
 
 
-def _patterns(hub: HubFiles, split: str, language: str) -> list[str]:
+def file_patterns(hub: HubFiles, split: str, language: str) -> list[str]:
     if split in hub.files:
         return [hub.files[split]]
     config, name = _config(hub, language), hub.splits[split]

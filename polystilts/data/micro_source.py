@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from polystilts.data.columns import make_id, to_row
 from polystilts.errors import MissingData
 from polystilts.formats.values import Row
-from polystilts.tasks.catalogue import get_task
 from polystilts.tasks.spec import TaskSpec
 
 if TYPE_CHECKING:
@@ -38,12 +36,8 @@ class MicroSource:
     def languages(self, spec: TaskSpec, split: str) -> tuple[str, ...]:
         """All the world's languages for this task, the real set's first: it is a benchmark of its own.
 
-        A task that joins the rows of others has the languages that all of them have; the candidates that all
-        languages share stand under the language "".
+        The candidates that all languages share stand under the language "".
         """
-        if spec.parts:
-            first, *rest = (self.languages(get_task(part), split) for part in spec.parts)
-            return tuple(language for language in first if all(language in there for there in rest))
         try:
             there = self.world.splits(spec.data).get(split, ())
         except (KeyError, MissingData):
@@ -57,12 +51,6 @@ class MicroSource:
 
     def rows(self, spec: TaskSpec, split: str, language: str) -> list[Row]:
         self._check(spec, split, language)
-        if spec.parts:
-            return [
-                replace(row, id=f"{part}-{row.id}")
-                for part in spec.parts
-                for row in self.rows(get_task(part), split, language)
-            ]
         names = self.labels(spec) or None
         columns = spec.hub.columns if spec.hub else {}
         rows: list[Row] = []
