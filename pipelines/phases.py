@@ -334,8 +334,8 @@ def scoring_settings(job: Job, spec: TaskSpec, checkpoint: Checkpoint) -> tuple[
                 limit=depth,
                 given=layer,
             )
-        # The curve over layers is one of aligned pairs; elsewhere the layer that decides is enough.
-        pooled = range(depth + 1) if spec.metric == "retrieval" else [layer]
+        # Aligned and mined pairs have a curve over layers; elsewhere the layer that decides is enough.
+        pooled = range(depth + 1) if spec.metric in ("retrieval", "mining_f1") else [layer]
         settings = settings_for(spec, layers=pooled, max_length=settings.max_length)
     return settings, layer
 
@@ -403,7 +403,10 @@ def rows_of(job: Job, spec: TaskSpec) -> ScoredRows:
     """What a target is scored on in every language that is there, read once a job."""
     if spec.name not in job.scored:
         languages = evaluation_languages(job.source, spec)
-        job.scored[spec.name] = scored_rows(job.source, spec, languages, limit=job.preset.evaluation.limit)
+        found = scored_rows(job.source, spec, languages, limit=job.preset.evaluation.limit)
+        if found.unlabelled:
+            job.say(f"  {spec.name}: not scored, labels are hidden: {' '.join(found.unlabelled)}")
+        job.scored[spec.name] = found
     return job.scored[spec.name]
 
 

@@ -9,9 +9,10 @@ from typing import Any
 from pipelines import phases
 from pipelines.job import Job
 from polystilts.data.columns import has_gold
-from polystilts.evaluation import evaluate
+from polystilts.evaluation import evaluate, scored_rows
 from polystilts.formats.values import SentencePair
 from polystilts.metrics import plain_gold, plain_prediction
+from polystilts.metrics.bank import BankRow
 from polystilts.submission import benchmark_tasks, write_labels, write_predictions
 from polystilts.tasks import TaskSpec
 from polystilts.training.checkpoint import Checkpoint
@@ -33,22 +34,22 @@ def write_task(
     """The files of one task. Retrieval is predicted as it is scored; everything else row by row, labelled or not."""
     settings, layer = phases.scoring_settings(job, spec, checkpoint)
     predictor = phases.predictor_of(job, checkpoint, settings)
-    recipe = phases.recipe_of(checkpoint)
-    scored = (
-        evaluate(predictor, job.source, spec, languages, recipe=recipe, seed=job.seed, layer=layer).rows
-        if spec.format == "sentence"
-        else []
-    )
+    bank: list[BankRow] = []
+    if spec.format == "sentence":
+        pools = scored_rows(job.source, spec, languages, hidden=True)
+        result = evaluate(predictor, job.source, spec, languages, recipe="", seed=job.seed, layer=layer, rows=pools)
+        bank = result.rows
     for language in languages:
         rows = job.source.rows(spec, spec.test_split, language)
         queries: list[str] = []
         if spec.format == "sentence":
-            bank = [
-                row for row in scored if row.language == language and (row.role == "report" or not spec.report_split)
-            ]
-            ids = [row.id for row in bank]
-            predictions: list[Any] = [row.predicted_value for row in bank]
-            golds: list[Any] = [row.gold_value for row in bank]
+            # A language with one split has its rows in both roles.
+            splits = [split for split in spec.evaluation_splits if language in job.source.languages(spec, split)]
+            own = [row for row in bank if row.language == language and (row.role == "report" or len(splits) == 1)]
+            ids = [row.id for row in own]
+            predictions: list[Any] = [row.predicted_value for row in own]
+            # Most sentences of BUCC have no partner, but not all; where all have none they are hidden.
+            golds: list[Any] = [row.gold_value for row in own] if any(row.gold_value for row in own) else []
             queries = [row.query for row in rows if isinstance(row, SentencePair)]
         else:
             ids = [row.id for row in rows]

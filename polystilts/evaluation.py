@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from polystilts.data.roles import Role, evaluation_rows, pool_rows, resampling_units
+from polystilts.data.roles import Role, labelled_rows, pool_rows, resampling_units
 from polystilts.data.source import Source
-from polystilts.errors import InvalidValue
+from polystilts.errors import InvalidValue, MissingData
 from polystilts.formats import FormatSettings
 from polystilts.formats.values import (
     Rejected,
@@ -23,7 +23,7 @@ from polystilts.formats.values import (
 )
 from polystilts.metrics import get_metric, plain_gold, plain_prediction
 from polystilts.metrics.bank import BankRow, to_json_text
-from polystilts.metrics.retrieval import best_threshold, mine, ranked
+from polystilts.metrics.retrieval import ScoredPair, best_threshold, mine, ranked
 from polystilts.metrics.trivial import trivial_predictions
 from polystilts.runtime.predictor import CHUNK, Predictor
 from polystilts.tasks import TaskSpec
@@ -42,7 +42,11 @@ CURVE_BYTES = 2_000_000_000
 
 @dataclass
 class Evaluation:
-    """Scored rows of one cell, and for retrieval the accuracy at every layer (0..100, mean over languages)."""
+    """Scored rows of one cell, and a curve over layers (0..100, mean over languages).
+
+    The curve is the accuracy of aligned pairs, or the F1 of mined pairs on choice rows, where the paper chose BUCC's
+    layer.
+    """
 
     rows: list[BankRow] = field(default_factory=list)
     layer_curve: dict[int, float] = field(default_factory=dict)
@@ -89,10 +93,12 @@ class ScoredRows:
     Attributes:
         rows: labelled rows with their roles by language; empty for collections.
         pools: of a collection, by language (mining) or under '' for all languages together (rankings).
+        unlabelled: languages that were asked for and are not among these rows, because all their labels are hidden.
     """
 
     rows: Mapping[str, list[tuple[Role, Row]]]
     pools: Mapping[str, list[Pool]]
+    unlabelled: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         """Rows, or queries and candidates: what progress counts."""
@@ -139,23 +145,31 @@ def settings_for(spec: TaskSpec, *, layers: Sequence[int] = (), max_length: int 
     )
 
 
-def scored_rows(source: Source, spec: TaskSpec, languages: Sequence[str], *, limit: int = 0) -> ScoredRows:
-    """Reads what a target is scored on.
+def scored_rows(
+    source: Source, spec: TaskSpec, languages: Sequence[str], *, limit: int = 0, hidden: bool = False
+) -> ScoredRows:
+    """Reads what a target is scored on; `ScoredRows.unlabelled` names the languages that cannot be.
 
     Args:
         limit: rows of each role a language at most, of collections queries: fewer candidates would make every query
             easier; 0 = all.
+        hidden: see `labelled_rows`.
 
     Raises:
-        MissingData: no labelled rows in one of the languages.
+        MissingData: no rows in one of the languages, or hidden labels in all of them.
     """
-    rows = {language: evaluation_rows(source, spec, language, limit=limit or None) for language in languages}
+    found = {code: labelled_rows(source, spec, code, limit=limit or None, hidden=hidden) for code in languages}
+    rows = {language: own for language, own in found.items() if own}
+    unlabelled = tuple(language for language in found if language not in rows)
+    if unlabelled and not rows:
+        message = f"{source.name} hides the labels of {spec.name} in every language: {', '.join(unlabelled)}"
+        raise MissingData(message, param="languages", given=spec.name)
     if spec.metric not in (MINING, RANKING):
-        return ScoredRows(rows, {})
+        return ScoredRows(rows, {}, unlabelled)
     if spec.metric == MINING:
-        return ScoredRows({}, {language: _pools(found) for language, found in rows.items()})
+        return ScoredRows({}, {language: _pools(own) for language, own in rows.items()}, unlabelled)
     shared: list[tuple[Role, Row]] = [("both", row) for row in pool_rows(source, spec)]
-    return ScoredRows({}, {"": _pools([*(row for found in rows.values() for row in found), *shared])})
+    return ScoredRows({}, {"": _pools([*(row for own in rows.values() for row in own), *shared])}, unlabelled)
 
 
 def score_rows(predictor: Predictor, spec: TaskSpec, rows: Sequence[Row], language: str) -> float:
@@ -214,12 +228,16 @@ def evaluate(
             ]
         roles = [role for role, _ in found]
         result.rows += bank_rows(spec, examples, roles, predictions, language, recipe=recipe, seed=seed)
+    for group in rows.pools.values():
+        if spec.metric == MINING:
+            predictions, curve = _mined(predictor, group, layer, progress)
+            curves.append(curve)
+        else:
+            predictions = _rankings(predictor, group, layer, progress)
+        result.rows += _collection_rows(spec, group, predictions, recipe, seed)
     if curves:
         kept = set.intersection(*map(set, curves))
         result.layer_curve = {at: float(np.mean([curve[at] for curve in curves])) for at in curves[0] if at in kept}
-    for group in rows.pools.values():
-        decide = _mined if spec.metric == MINING else _rankings
-        result.rows += _collection_rows(spec, group, decide(predictor, group, layer, progress), recipe, seed)
     return result
 
 
@@ -296,12 +314,8 @@ def _retrieved(
     """
     queries = [SentenceExample(p.id, "en", p.query, query=True) for p in pairs]
     candidates = [SentenceExample(p.id, p.language, p.candidate) for p in pairs]
-    at = _position(predictor, layer)
-    layers: list[int | None] = [*predictor.format.settings.layers] or [None]
-    if len(layers) > 1 and 2 * len(pairs) * _vectors(predictor, queries[:1]).nbytes > CURVE_BYTES:
-        layers = [layer]
-    kept = slice(None) if len(layers) > 1 else slice(at, at + 1)
-    first, second = (_embedded(predictor, texts, kept) for texts in (queries, candidates))
+    layers = _layers_that_fit(predictor, [*queries, *candidates], layer)
+    first, second = (_embedded(predictor, texts, layers) for texts in (queries, candidates))
     if progress:
         progress(len(pairs))
     found = {name: ranked(first[:, n], second[:, n], k=1)[:, 0].tolist() for n, name in enumerate(layers)}
@@ -335,7 +349,8 @@ def _rankings(
     """For every query of every pool the ids of its nearest candidates, best first."""
     found = []
     for pool in pools:
-        queries, candidates = _both_sides(predictor, pool, layer, progress)
+        sides = [_text(query) for _, query in pool.queries], [_text(candidate) for candidate in pool.candidates]
+        queries, candidates = (_embedded(predictor, texts, [layer], progress)[:, 0] for texts in sides)
         names = pool.names
         found.append([[names[n] for n in row] for row in np.asarray(ranked(queries, candidates, k=RANKS)).tolist()])
     return found
@@ -343,23 +358,33 @@ def _rankings(
 
 def _mined(
     predictor: Predictor, pools: Sequence[Pool], layer: int | None, progress: Progress | None
-) -> list[list[list[str]]]:
-    """For every query the candidate mined for it, if its margin reaches the threshold.
+) -> tuple[list[list[list[str]]], dict[int, float]]:
+    """For every query the candidate mined for it, if its margin reaches the threshold; and the curve over layers.
 
     The threshold is the one with the best F1 on the pairs of choice queries (BUCC's dev in XTREME), so the score of
-    those is optimistic. Where a language has one split, its choice half gives the threshold for the other half.
+    those is optimistic, and so is the curve. Where a language has one split, its choice half gives the threshold for
+    the other half.
     """
-    mined = []
+    mined: list[list[ScoredPair]] = []
+    threshold, curve = float("inf"), dict[int, float]()
     for pool in pools:
-        queries, candidates = _both_sides(predictor, pool, layer, progress)
-        texts = [query.text for _, query in pool.queries], [candidate.text for candidate in pool.candidates]
-        mined.append(mine(queries, candidates, *texts))
-    threshold = float("inf")
-    for pool, pairs in zip(pools, mined, strict=True):
         chosen = {number for number, (role, _) in enumerate(pool.queries) if role == "choice"}
-        if chosen:
-            gold = {(n, c) for n, relevant in enumerate(pool.relevant) if n in chosen for c in relevant}
-            threshold = best_threshold([pair for pair in pairs if pair.source in chosen], gold)
+        gold = {(n, c) for n, relevant in enumerate(pool.relevant) if n in chosen for c in relevant}
+        sides = [_text(query) for _, query in pool.queries], [_text(candidate) for candidate in pool.candidates]
+        sentences = [text.text for text in sides[0]], [text.text for text in sides[1]]
+        # No other layer is looked at where nothing may be chosen.
+        layers = _layers_that_fit(predictor, [*sides[0], *sides[1]], layer) if chosen else [layer]
+        first, second = (_embedded(predictor, texts, layers, progress) for texts in sides)
+        for n, at in enumerate(layers):
+            pairs = mine(first[:, n], second[:, n], *sentences)
+            own = [pair for pair in pairs if pair.source in chosen]
+            best = best_threshold(own, gold)
+            if chosen and at is not None:
+                kept_pairs = [(pair.source, pair.target) for pair in own if pair.score >= best]
+                curve[at] = 200 * len(gold.intersection(kept_pairs)) / max(1, len(kept_pairs) + len(gold))
+            if at == layer:
+                mined.append(pairs)
+                threshold = best if chosen else threshold
     found = []
     for pool, pairs in zip(pools, mined, strict=True):
         names, kept = pool.names, defaultdict[int, list[str]](list)
@@ -367,7 +392,7 @@ def _mined(
             if pair.score >= threshold:
                 kept[pair.source].append(names[pair.target])
         found.append([kept[number] for number in range(len(pool.queries))])
-    return found
+    return found, curve
 
 
 def _collection_rows(
@@ -393,22 +418,12 @@ def _collection_rows(
 # Texts to vectors.
 
 
-def _both_sides(
-    predictor: Predictor, pool: Pool, layer: int | None, progress: Progress | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """float32 [queries, hidden] and [candidates, hidden] of length 1."""
-    at = _position(predictor, layer)
-    texts = [_text(query) for _, query in pool.queries], [_text(candidate) for candidate in pool.candidates]
-    first, second = (_embedded(predictor, side, slice(at, at + 1), progress)[:, 0] for side in texts)
-    return first, second
-
-
 def _text(item: RetrievalItem) -> SentenceExample:
     return SentenceExample(item.id, item.language, item.text, query=item.query)
 
 
 def _position(predictor: Predictor, layer: int | None) -> int:
-    """Where the deciding vector stands among those of one text.
+    """Where a layer's vector stands among those of one text.
 
     Raises:
         InvalidValue: a layer that the predictor does not pool.
@@ -421,10 +436,22 @@ def _position(predictor: Predictor, layer: int | None) -> int:
     return settings.layers.index(layer)
 
 
+def _layers_that_fit(predictor: Predictor, texts: Sequence[SentenceExample], layer: int | None) -> list[int | None]:
+    """All pooled layers (None: the pooler); only `layer`, which decides, where the vectors of all are too many."""
+    _position(predictor, layer)
+    layers: list[int | None] = [*predictor.format.settings.layers] or [None]
+    fits = len(layers) == 1 or len(texts) * _vectors(predictor, texts[:1]).nbytes <= CURVE_BYTES
+    return layers if fits else [layer]
+
+
 def _embedded(
-    predictor: Predictor, texts: Sequence[SentenceExample], kept: slice, progress: Progress | None = None
+    predictor: Predictor,
+    texts: Sequence[SentenceExample],
+    layers: Sequence[int | None],
+    progress: Progress | None = None,
 ) -> np.ndarray:
-    """float32 [texts, kept layers, hidden], each vector of length 1; the other layers go with their chunk."""
+    """float32 [texts, layers, hidden], each vector of length 1; the other layers go with their chunk."""
+    kept = [_position(predictor, layer) for layer in layers]
     stacked = np.empty((0, 0, 0), dtype=np.float32)
     for start in range(0, len(texts), CHUNK):
         vectors = _vectors(predictor, texts[start : start + CHUNK])[:, kept]

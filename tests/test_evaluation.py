@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from polystilts import evaluation
-from polystilts.data.roles import half_role
+from polystilts.data.local import LocalSource
+from polystilts.data.roles import evaluation_languages, half_role, training_rows
 from polystilts.errors import InvalidValue, MissingData
 from polystilts.evaluation import bank_rows, evaluate, evaluate_trivial, score_rows, scored_rows, settings_for
 from polystilts.formats import FormatSettings, Pieces, make_format
@@ -24,6 +25,7 @@ from polystilts.formats.values import (
     SpanExample,
     TaggingExample,
 )
+from polystilts.metrics import get_metric
 from polystilts.runtime.backend import FakeBackend
 from polystilts.runtime.predictor import Predictor
 from polystilts.tasks import TASKS
@@ -112,6 +114,61 @@ def test_languages_come_in_the_order_asked(pairs, source):
 def test_a_language_without_rows(pairs, source):
     with pytest.raises(MissingData, match="no labelled pairs rows in 'fr'"):
         evaluate(pairs, source, PAIR, ["fr"], recipe="r", seed=0)
+
+
+def test_languages_with_hidden_labels_are_left_out_by_name(tmp_path):
+    """kk, th, tl and yo in XTREME's download: test files without tags, and no others."""
+    spec = TASKS["udpos"]
+    (tmp_path / "udpos").mkdir()
+    for name, text in {
+        "train-en": "go\tVERB\n",
+        "dev-en": "a\tNOUN\n\nb\tVERB\n",
+        "test-en": "a\n\nb\n",
+        "dev-de": "a\tNOUN\n",
+        "test-kk": "a\nb\n",
+        "test-yo": "a\n\nb\n",
+    }.items():
+        (tmp_path / f"udpos/{name}.tsv").write_text(text)
+    source = LocalSource(tmp_path)
+    languages = evaluation_languages(source, spec)
+    assert languages == ("de", "en", "kk", "yo")
+    rows = scored_rows(source, spec, languages)
+    assert rows.unlabelled == ("kk", "yo")
+    assert list(rows.rows) == ["de", "en"] and len(rows) == 3
+    predictor = predictor_of(settings_for(spec), {}, {"logits": (-1, len(spec.labels))})
+    for given in (rows, None):
+        bank = evaluate(predictor, source, spec, languages, recipe="r", seed=0, rows=given).rows
+        trivial = evaluate_trivial(source, spec, training_rows(source, spec), languages, rows=given)
+        assert [r.language for r in bank] == [r.language for r in trivial] == ["de", "en", "en"]
+    with pytest.raises(MissingData, match="hides the labels of udpos in every language: kk, yo"):
+        scored_rows(source, spec, ["kk", "yo"])
+
+
+def test_what_is_not_there_or_empty_is_not_taken_for_hidden(tmp_path):
+    (tmp_path / "udpos").mkdir()
+    (tmp_path / "udpos/dev-de.tsv").write_text("a\tNOUN\n")
+    source, spec = LocalSource(tmp_path), TASKS["udpos"]
+    with pytest.raises(MissingData, match="no labelled udpos rows in 'kk'"):
+        scored_rows(source, spec, ["de", "kk"])
+    (tmp_path / "udpos/test-kk.tsv").write_text("")
+    with pytest.raises(MissingData, match="is empty"):
+        scored_rows(source, spec, ["de", "kk"])
+
+
+@pytest.mark.parametrize("metric", ["mining_f1", "map_at_20"])
+def test_collections_with_hidden_pairs_are_left_out_by_name(metric):
+    spec = TaskSpec("found", "Found", "sentence", metric, ("de", "fr"), unit="query", pooling="pooler")
+    hidden = [query("1", "a", language="fr"), candidate("x", "d")]
+    splits = {
+        ("validation", "de"): [query("1", "a", "1"), candidate("d", "d", "1")],
+        ("test", "fr"): hidden,
+    }
+    rows = scored_rows(Memory(splits), spec, ["de", "fr"])
+    assert rows.unlabelled == ("fr",) and len(rows) == 2
+    assert {row.language for row in evaluate_trivial(Memory(splits), spec, [], ["de", "fr"], rows=rows)} == {"de"}
+    predictor = dual({"a": [1, 0], "d": [1, 0]})
+    found = evaluate(predictor, Memory(splits), spec, ["de", "fr"], recipe="r", seed=0, rows=rows)
+    assert [(row.language, row.id) for row in found.rows] == [("de", "1")]
 
 
 def test_limit_is_of_each_role(pairs, source):
@@ -242,11 +299,13 @@ def test_rows_and_predictions_must_match(source):
 
 
 def dual(texts, *, table=None, layers=(), pooling="pooler"):
-    """A predictor for texts of letters: 'a' -> its vector; the n-th layer of a mean has it too."""
+    """A predictor for texts of letters: 'a' -> its vector; every layer of a mean has it, or its own."""
     settings = FormatSettings("sentence", layers=layers, pooling=pooling)
     rows = max(1, len(layers))
     table = {
-        (0, *map(letter, text.split()), 2): {"embeddings": np.float32([vector] * rows)}
+        (0, *map(letter, text.split()), 2): {
+            "embeddings": np.float32(vector if np.ndim(vector) == 2 else [vector] * rows)
+        }
         for text, vector in texts.items()
     }
     return predictor_of(settings, table, {"embeddings": (rows, 2)})
@@ -324,7 +383,7 @@ class TestMining:
             rows=rows,
         )
         assert sum(done) == len(rows)
-        assert result.layer_curve == {}
+        assert list(result.layer_curve) == [1]
         return [(row.id, row.role, row.gold_value, row.predicted_value) for row in result.rows]
 
     def test_two_splits_the_first_gives_the_threshold(self):
@@ -359,6 +418,47 @@ class TestMining:
         found = self.found({("validation", "de"): items})
         assert found[:2] == [(first, "choice", ["d"], ["d"]), (second, "report", ["e"], ["e"])]
         assert found[2] == (third, "report", [], [])
+
+    def curve(self, splits, languages=("de",), layer=1):
+        """Layer 0 finds d for each of a, b and c; layer 1 is as in VECTORS."""
+        first = {"a": [1, 0], "b": [1, 0.1], "c": [1, 0.2], "d": [1, 0], "e": [0, 1], "f": [-1, 0]}
+        vectors = {text: [first[text], vector] for text, vector in self.VECTORS.items()}
+        predictor = dual(vectors, layers=(0, 1), pooling="mean")
+        return evaluate(predictor, Memory(splits), self.SPEC, languages, recipe="r", seed=0, layer=layer)
+
+    def items(self, prefix="", keys="123"):
+        return [
+            *(query(f"{n}", text, keys[n - 1]) for n, text in enumerate("abc", 1)),
+            *(candidate(f"{prefix}{n}", text, str(n)) for n, text in enumerate("def", 1)),
+        ]
+
+    def test_the_curve_is_the_f1_of_choice_rows_at_every_layer(self):
+        # In the report rows every pair is wrong: they have no say.
+        splits = {("validation", "de"): self.items(), ("test", "de"): self.items("t", keys="312")}
+        for layer in (0, 1):
+            result = self.curve(splits, layer=layer)
+            # At layer 0 three pairs are kept and one of them is right: 2 / (3 + 3).
+            assert result.layer_curve == pytest.approx({0: 100 / 3, 1: 100.0})
+            choice = [row for row in result.rows if row.role == "choice"]
+            golds, predictions = [r.gold_value for r in choice], [r.predicted_value for r in choice]
+            score = get_metric("mining_f1").score(golds, predictions, "de")
+            assert score == pytest.approx(result.layer_curve[layer])
+
+    def test_the_curve_is_a_mean_over_languages(self):
+        splits = {("validation", "de"): self.items(), ("validation", "fr"): self.items(keys="312")}
+        one = {("validation", "de"): splits["validation", "de"]}
+        two = {("validation", "fr"): splits["validation", "fr"]}
+        curves = [self.curve(one).layer_curve, self.curve(two, ["fr"]).layer_curve]
+        both = self.curve(splits, ["de", "fr"]).layer_curve
+        assert both == pytest.approx({at: (curves[0][at] + curves[1][at]) / 2 for at in (0, 1)})
+
+    def test_of_too_many_layers_only_the_chosen_one_is_mined(self, monkeypatch):
+        splits = {("validation", "de"): self.items(), ("test", "de"): self.items("t")}
+        whole = self.curve(splits)
+        monkeypatch.setattr(evaluation, "CURVE_BYTES", 1)
+        result = self.curve(splits)
+        assert list(result.layer_curve) == [1]
+        assert result.rows == whole.rows
 
     def test_the_trivial_baseline_guesses_in_the_pool(self):
         splits = {("validation", "de"): [query("1", "a", "1"), candidate("d", "d", "1"), candidate("e", "e")]}

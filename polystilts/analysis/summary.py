@@ -42,6 +42,8 @@ class Cell:
         floor: the interval of `mean` reaches down to the trivial baseline, or lies below it.
         same: the recipe contains the target's English training set.
         by_language: the score of every language, English included.
+        figures: the metric's further figures (`Metric.details`, the main one among them), each the mean over the
+            zero-shot languages; one that a language lacks (the F1 of a label without rows) is left out.
     """
 
     mean: Estimate | None
@@ -49,6 +51,7 @@ class Cell:
     floor: bool
     same: bool
     by_language: Mapping[str, Estimate]
+    figures: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ class TargetResult:
         rows: scored rows by language; English first, then alphabetical.
         trivial: the trivial baseline's mean over `zero_shot`; None where it was not computed for all of them.
         trivial_by_language: its score by language.
+        trivial_figures: its further figures, as in `Cell`.
         smallest: by language, the smallest true difference to the baseline that these rows show with
             80 % power, in points; of several recipes the largest. Empty without a recipe to compare.
         cells: by recipe.
@@ -72,6 +76,7 @@ class TargetResult:
     rows: Mapping[str, int]
     trivial: float | None
     trivial_by_language: Mapping[str, float]
+    trivial_figures: Mapping[str, float]
     smallest: Mapping[str, float]
     cells: Mapping[str, Cell]
 
@@ -212,9 +217,19 @@ def _target_result(
         rows={language: drawn.rows[drawn.languages.index(language)] for language in languages},
         trivial=trivial,
         trivial_by_language={language: by_language[language] for language in languages if language in by_language},
+        trivial_figures=_figures(trivial_rows, metric, zero_shot),
         smallest=_smallest(drawn, languages, base),
         cells={
-            name: _cell(drawn, index, base, languages, zero_shot, trivial, _contains_training_set(spec, name))
+            name: _cell(
+                drawn,
+                index,
+                base,
+                languages,
+                zero_shot,
+                trivial,
+                _contains_training_set(spec, name),
+                _figures(rows[name], metric, zero_shot),
+            )
             for index, name in enumerate(names)
         },
     )
@@ -228,6 +243,7 @@ def _cell(
     zero_shot: Sequence[str],
     trivial: float | None,
     same: bool,
+    figures: Mapping[str, float],
 ) -> Cell:
     mean = drawn.mean(index, zero_shot) if zero_shot else None
     compared = zero_shot and base not in (None, index)
@@ -237,7 +253,21 @@ def _cell(
         floor=mean is not None and trivial is not None and mean.low <= trivial,
         same=same,
         by_language={language: drawn.mean(index, [language]) for language in languages},
+        figures=figures,
     )
+
+
+def _figures(rows: Sequence[BankRow], metric: Metric, languages: Sequence[str]) -> dict[str, float]:
+    """Each figure of `Metric.details` as the unweighted mean over `languages`; {} where one of them has no rows."""
+    found = []
+    for language in languages:
+        part = [row for row in rows if row.language == language]
+        if not part:
+            return {}
+        golds, predictions = [row.gold_value for row in part], [row.predicted_value for row in part]
+        found.append(metric.details(golds, predictions, language))
+    shared = [name for name in found[0] if all(name in figures for figures in found)] if found else []
+    return {name: sum(figures[name] for figures in found) / len(found) for name in shared}
 
 
 def _values(parts: Mapping[str, LanguageRows], metric: Metric) -> dict[str, float]:

@@ -13,7 +13,7 @@ from polystilts.data.skipping import OnBadRow, Skipper, row_or_bad
 from polystilts.errors import BadRow, MissingData
 from polystilts.formats.values import Row
 from polystilts.tasks.languages import spell
-from polystilts.tasks.spec import TaskSpec
+from polystilts.tasks.spec import LocalFiles, TaskSpec
 
 
 class LocalSource:
@@ -61,12 +61,12 @@ class LocalSource:
         return read_ccg_labels(path)
 
     def rows(self, spec: TaskSpec, split: str, language: str) -> list[Row]:
-        paths = self._files(spec, split, language)
+        layout, paths = self._files(spec, split, language)
         labels = self.labels(spec)
         numbers, seen = count(), dict[str, str]()
         rows: list[Row] = []
         for path in paths:
-            found = self._read(path, spec, split, language, labels, numbers, seen)
+            found = self._read(path, layout, spec, split, language, labels, numbers, seen)
             rows += self._skipper.kept(found, str(path))
         if not rows:
             raise MissingData(f"{paths[0].absolute()} has no {spec.name} rows in {language!r}", given=language)
@@ -75,6 +75,7 @@ class LocalSource:
     def _read(
         self,
         path: Path,
+        layout: LocalFiles,
         spec: TaskSpec,
         split: str,
         language: str,
@@ -86,9 +87,8 @@ class LocalSource:
 
         A bad row takes a number too, so that the rows behind it keep theirs in every language.
         """
-        assert spec.local is not None  # there would be no path
-        numbered = split in spec.local.repeated_ids
-        items = READERS[spec.local.reader](path, spec, language, split == "test")
+        numbered = split in layout.repeated_ids
+        items = READERS[layout.reader](path, spec, language, split == "test")
         # In this order no number is lost at the end of a file.
         for item, number in zip(items, numbers, strict=False):
             if isinstance(item, BadRow):
@@ -106,60 +106,61 @@ class LocalSource:
                 id=id,
                 language=values.get("language", language) if "keys" in values else language,
                 place=place,
-                columns=spec.local.columns,
+                columns=layout.columns,
                 names=labels,
             )
 
     def fingerprint(self, spec: TaskSpec, split: str, language: str) -> str:
         digest = hashlib.sha256()
-        for path in self._files(spec, split, language):
-            needed, optional = self._beside(spec, path)
+        layout, paths = self._files(spec, split, language)
+        for path in paths:
+            needed, optional = self._beside(layout, path)
             for file in (path, *needed, *(other for other in optional if other.is_file())):
                 digest.update(hashlib.sha256(file.read_bytes()).digest())
         return digest.hexdigest()
 
     def _exists(self, spec: TaskSpec, split: str, language: str) -> bool:
-        paths = self._paths(spec, split, language)
-        return bool(paths) and all(self._missing(spec, path) is None for path in paths)
+        return any(not missing for _, _, missing in self._candidates(spec, split, language))
 
-    def _files(self, spec: TaskSpec, split: str, language: str) -> list[Path]:
-        """The files of a split; those beside them are there too.
+    def _files(self, spec: TaskSpec, split: str, language: str) -> tuple[LocalFiles, list[Path]]:
+        """The files of a split, in the first layout that has them all; those beside them are there too.
 
         Raises:
-            MissingData: with the path that is not there, and how to obtain what cannot be downloaded.
+            MissingData: with the path that is not there in each layout, and how to obtain what cannot be downloaded.
         """
-        if spec.local is None or split not in spec.local.splits:
+        candidates = list(self._candidates(spec, split, language))
+        if not candidates:
             raise MissingData(f"{spec.name} has no local files for split {split!r}", given=split)
-        paths = self._paths(spec, split, language)
-        missing = next((file for path in paths if (file := self._missing(spec, path))), None)
-        if missing or not paths:
-            absent = missing or self._pattern(spec, split, language)
-            where = f"{spec.name} {split}" + (f" in {language!r}" if language else "")
-            raise MissingData(f"no file {absent.absolute()} ({where}){how_to_obtain(spec)}", given=language)
-        return paths
+        for layout, paths, missing in candidates:
+            if not missing:
+                return layout, paths
+        absent = " nor ".join(str(missing.absolute()) for _, _, missing in candidates if missing)
+        where = f"{spec.name} {split}" + (f" in {language!r}" if language else "")
+        raise MissingData(f"no file {absent} ({where}){how_to_obtain(spec)}", given=language)
 
-    def _missing(self, spec: TaskSpec, path: Path) -> Path | None:
-        needed, _ = self._beside(spec, path)
-        return next((file for file in (path, *needed) if not file.is_file()), None)
+    def _candidates(
+        self, spec: TaskSpec, split: str, language: str
+    ) -> Iterator[tuple[LocalFiles, list[Path], Path | None]]:
+        """For every layout that has the split: its files, and the first one that is not there (None: all are)."""
+        layout = spec.local
+        while layout is not None:
+            if split in layout.splits:
+                pattern = self._pattern(layout, split, language)
+                paths = [pattern]
+                if "*" in pattern.name:
+                    paths = sorted(path for path in pattern.parent.glob(pattern.name) if path.is_file()) or [pattern]
+                needed = (file for path in paths for file in (path, *self._beside(layout, path)[0]))
+                yield layout, paths, next((file for file in needed if not file.is_file()), None)
+            layout = layout.otherwise
 
-    def _beside(self, spec: TaskSpec, path: Path) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
-        assert spec.local is not None
-        needed, optional = files_beside(spec.local.reader, path)
-        return (*needed, *([self.folder / spec.local.labels] if spec.local.labels else [])), optional
+    def _beside(self, layout: LocalFiles, path: Path) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+        needed, optional = files_beside(layout.reader, path)
+        return (*needed, *([self.folder / layout.labels] if layout.labels else [])), optional
 
-    def _paths(self, spec: TaskSpec, split: str, language: str) -> list[Path]:
-        if spec.local is None or split not in spec.local.splits:
-            return []
-        pattern = self._pattern(spec, split, language)
-        if "*" not in pattern.name:
-            return [pattern]
-        return sorted(path for path in pattern.parent.glob(pattern.name) if path.is_file())
-
-    def _pattern(self, spec: TaskSpec, split: str, language: str) -> Path:
-        assert spec.local is not None
-        pattern = spec.local.splits[split]
+    def _pattern(self, layout: LocalFiles, split: str, language: str) -> Path:
+        pattern = layout.splits[split]
         if "{language}" in pattern:
-            spelling = spec.local.names.get(language) or spell(language, spec.local.spelling)
+            spelling = layout.names.get(language) or spell(language, layout.spelling)
             pattern = pattern.replace("{language}", spelling)
         return self.folder / pattern
 

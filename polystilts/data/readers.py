@@ -14,6 +14,7 @@ import io
 import json
 import logging
 import re
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,57 @@ def read_pairs(path: Path, spec: TaskSpec, language: str, unlabelled: bool) -> R
             yield BadRow(place, f"{len(record)} columns instead of {len(columns)} ({', '.join(columns)})")
         else:
             yield place, {"label": None} | dict(zip(columns, record, strict=True))
+
+
+#: XTREME's translations keep the label of XNLI's own files (XNLI-MT), where its preparation writes XNLI's.
+_TRANSLATED_LABELS = {"contradictory": "contradiction"}
+
+
+def english_original(path: Path) -> Path:
+    """What a file of translations was made from: ``xnli/XNLI-Translated/en-de-translated.tsv`` ->
+    ``xnli/train-en.tsv``."""
+    return path.parent.parent / "train-en.tsv"
+
+
+def read_translated(path: Path, spec: TaskSpec, language: str, unlabelled: bool) -> RawRows:
+    """XTREME's translated training sets: English premise and hypothesis, both translated, label; no quoting.
+
+    The rows of these files stand in an order of their own, so a row takes the id of its English pair in
+    `english_original`: what is held out from training in English is then held out in every language. Equal pairs are
+    taken one after the other. A row whose pair the English file lacks is bad: it could be one that is held out.
+    """
+    numbers: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
+    for number, item in enumerate(read_pairs(english_original(path), spec, "en", False)):
+        if not isinstance(item, BadRow):
+            numbers[_bare(item[1]["premise"]), _bare(item[1]["hypothesis"])].append(number)
+    columns = "English premise, English hypothesis, premise, hypothesis, label"
+    for line_number, line in _lines(path):
+        place, cells = f"{path}:{line_number}", line.split("\t")
+        if len(cells) != 5:
+            yield BadRow(place, f"{len(cells)} columns instead of 5 ({columns})")
+            continue
+        found = numbers[_bare(cells[0]), _bare(cells[1])]
+        if not found:
+            yield BadRow(place, f"its English pair is not in {english_original(path)}, or not as often")
+            continue
+        label = cells[4].strip()
+        yield (
+            place,
+            {
+                "id": f"train-{found.pop(0)}",
+                "premise": cells[2],
+                "hypothesis": cells[3],
+                "label": _TRANSLATED_LABELS.get(label, label),
+            },
+        )
+
+
+_PUNCTUATION = re.compile(r"[\W_]+")
+
+
+def _bare(text: str) -> str:
+    """Letters and digits alone: files differ in quoting and in the white space around punctuation."""
+    return _PUNCTUATION.sub("", text)
 
 
 def read_tagged(path: Path, spec: TaskSpec, language: str, unlabelled: bool) -> RawRows:
@@ -511,6 +563,7 @@ def _json(text: str, path: Path, line: int) -> Any:
 
 READERS: Mapping[str, Reader] = {
     "pair": read_pairs,
+    "translated": read_translated,
     "tagged": read_tagged,
     "prefixed": read_prefixed,
     "spaced": read_spaced,
@@ -529,6 +582,8 @@ READERS: Mapping[str, Reader] = {
 
 def files_beside(reader: str, path: Path) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
     """Files that a reader reads beside `path`: those it needs, and those that may be absent."""
+    if reader == "translated":
+        return (english_original(path),), ()
     if reader == "bitext":
         return (english_side(path),), ()
     if reader == "mining":

@@ -12,7 +12,7 @@ chosen on in one language and reported in another.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from polystilts.data.columns import has_gold
@@ -49,7 +49,7 @@ def half_role(id: str) -> Role:
 
 def evaluation_languages(source: Source, spec: TaskSpec) -> tuple[str, ...]:
     """Languages that the source has evaluation rows for: the spec's, in its order, then any others."""
-    there = [language for split in _evaluation_splits(spec) for language in source.languages(spec, split)]
+    there = [language for split in spec.evaluation_splits for language in source.languages(spec, split)]
     known = [language for language in spec.languages if language in there]
     return tuple(dict.fromkeys((*known, *there)))
 
@@ -59,7 +59,7 @@ def missing_languages(source: Source, spec: TaskSpec) -> tuple[str, ...]:
 
     A task without evaluation splits misses none.
     """
-    there = evaluation_languages(source, spec) if _evaluation_splits(spec) else spec.languages
+    there = evaluation_languages(source, spec) if spec.evaluation_splits else spec.languages
     return tuple(language for language in spec.languages if language not in there)
 
 
@@ -84,25 +84,27 @@ def evaluation_rows(
     Raises:
         MissingData: the source has no labelled rows for this language.
     """
-    splits = [split for split in _evaluation_splits(spec) if language in source.languages(spec, split)]
-    found = {split: [row for row in source.rows(spec, split, language) if has_gold(row)] for split in splits}
-    # A split whose labels are hidden, as XTREME leaves its test files, counts as not there.
-    found = {split: rows for split, rows in found.items() if rows and not _is_hidden(rows)}
-    if not found:
-        raise MissingData(
-            f"{source.name} has no labelled {spec.name} rows in {language!r}",
-            param="languages",
-            given=language,
-        )
-    if len(found) == 2:
-        roles: dict[str, Role] = {spec.choice_split: "choice", spec.report_split: "report"}
-        rows = [(roles[split], row) for split, split_rows in found.items() for row in split_rows]
-    else:
-        rows = [
-            ("both" if _is_candidate(row) else half_role(row.id), row)
-            for split_rows in found.values()
-            for row in split_rows
-        ]
+    rows = labelled_rows(source, spec, language, limit=limit)
+    if not rows:
+        raise _no_labelled_rows(source, spec, language)
+    return rows
+
+
+def labelled_rows(
+    source: Source, spec: TaskSpec, language: str, *, limit: int | None = None, hidden: bool = False
+) -> list[tuple[Role, Row]]:
+    """As `evaluation_rows`, but [] where there are rows and all their labels are hidden.
+
+    Args:
+        hidden: with the splits of a collection whose pairs are hidden: to predict them, not to score them.
+
+    Raises:
+        MissingData: the source has no rows for this language.
+    """
+    found, unlabelled = _evaluated(source, spec, language, hidden=hidden)
+    if not found and not unlabelled:
+        raise _no_labelled_rows(source, spec, language)
+    rows = _with_roles(spec, found)
     return rows if limit is None else _limited(rows, limit)
 
 
@@ -145,10 +147,10 @@ def checkpoint_rows(source: Source, spec: TaskSpec) -> list[Row]:
     training rows by a hash of `spec.group`, which `training_rows` leaves out. For a translated training set they are
     those of the English task, for a task with parts the parts'.
 
-    No row of the result is a report row of the task itself or of a target drawn from its data (`TaskSpec.drawn_from`);
-    rows of such a target are left out altogether, except where nothing else is there (English XCOPA is COPA's
-    validation file), when its choice rows stay. Of other sets of questions (SQuAD 2.0) the rows about a paragraph of
-    such a target are left out.
+    No row of the result is a report row of the task itself or of a target drawn from its data (`TaskSpec.drawn_from`),
+    rows with hidden labels included, which a benchmark reports. Rows of such a target are left out altogether, except
+    where nothing else is there (English XCOPA is COPA's validation file), when its choice rows stay. Of other sets of
+    questions (SQuAD 2.0) the rows about a paragraph of such a target are left out.
 
     Raises:
         MissingData: the source has no such rows.
@@ -163,7 +165,7 @@ def checkpoint_rows(source: Source, spec: TaskSpec) -> list[Row]:
     for target in (task, *(target for target in drawn if get_task(target.drawn_from).data == task.data)):
         if ENGLISH not in evaluation_languages(source, target):
             continue
-        evaluated = [(role, row) for role, row in evaluation_rows(source, target, ENGLISH) if not _is_candidate(row)]
+        evaluated = _scored_in_english(source, target)
         reported = {_identity(row) for role, row in evaluated if role == "report"}
         everything = reported if target is task else {_identity(row) for _, row in evaluated}
         outside = [row for row in rows if _identity(row) not in everything]
@@ -174,7 +176,7 @@ def checkpoint_rows(source: Source, spec: TaskSpec) -> list[Row]:
             for target in drawn
             if target.format == "span" and get_task(target.drawn_from).data != task.data
             if ENGLISH in evaluation_languages(source, target)
-            for _, row in evaluation_rows(source, target, ENGLISH)
+            for _, row in _scored_in_english(source, target)
         }
         rows = [row for row in rows if _context(row) not in contexts]
     if not rows:
@@ -216,8 +218,44 @@ def resampling_units(spec: TaskSpec, rows: Iterable[Row]) -> dict[str, str]:
     return {row.id: first[_context(row)] for row in rows}
 
 
-def _evaluation_splits(spec: TaskSpec) -> tuple[str, ...]:
-    return tuple(split for split in (spec.choice_split, spec.report_split) if split)
+def _evaluated(
+    source: Source, spec: TaskSpec, language: str, *, hidden: bool = False
+) -> tuple[dict[str, list[Row]], list[Row]]:
+    """The labelled rows by evaluation split, and the rows whose labels are hidden.
+
+    A split whose labels are hidden, as XTREME leaves its test files, counts as not there; of a collection it may count
+    (`hidden`).
+    """
+    found: dict[str, list[Row]] = {}
+    unlabelled: list[Row] = []
+    for split in spec.evaluation_splits:
+        if language not in source.languages(spec, split):
+            continue
+        rows = source.rows(spec, split, language)
+        labelled = [] if not hidden and _is_hidden(rows) else [row for row in rows if has_gold(row)]
+        if labelled:
+            found[split] = labelled
+        unlabelled += [row for row in rows if not labelled or not has_gold(row)]
+    return found, unlabelled
+
+
+def _with_roles(spec: TaskSpec, found: Mapping[str, Sequence[Row]]) -> list[tuple[Role, Row]]:
+    if len(found) == 2:
+        roles: dict[str, Role] = {spec.choice_split: "choice", spec.report_split: "report"}
+        return [(roles[split], row) for split, rows in found.items() for row in rows]
+    return [("both" if _is_candidate(row) else half_role(row.id), row) for rows in found.values() for row in rows]
+
+
+def _scored_in_english(source: Source, target: TaskSpec) -> list[tuple[Role, Row]]:
+    """A target's English rows, candidates apart, those with hidden labels as reported: a benchmark scores them."""
+    found, hidden = _evaluated(source, target, ENGLISH)
+    rows = [*_with_roles(target, found), *(("report", row) for row in hidden)]
+    return [(role, row) for role, row in rows if not _is_candidate(row)]
+
+
+def _no_labelled_rows(source: Source, spec: TaskSpec, language: str) -> MissingData:
+    message = f"{source.name} has no labelled {spec.name} rows in {language!r}"
+    return MissingData(message, param="languages", given=language)
 
 
 def _limited(rows: list[tuple[Role, Row]], limit: int) -> list[tuple[Role, Row]]:

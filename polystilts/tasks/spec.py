@@ -69,6 +69,7 @@ class LocalFiles:
         labels: path of a file with the labels, where the spec does not list them (CCG).
         repeated_ids: splits whose ids repeat for a known reason; rows are then numbered instead.
         columns: our column name -> the file's, where they differ.
+        otherwise: another layout of the same rows, whose files are read where those of this one are not there.
     """
 
     reader: str
@@ -78,6 +79,7 @@ class LocalFiles:
     labels: str = ""
     repeated_ids: tuple[str, ...] = ()
     columns: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    otherwise: LocalFiles | None = None
 
 
 @dataclass(frozen=True)
@@ -174,8 +176,14 @@ class TaskSpec:
     @property
     def is_target(self) -> bool:
         """Whether it is scored across languages."""
-        return bool(self.choice_split or self.report_split)
+        return bool(self.evaluation_splits)
 
     @property
-    def trains_on_itself(self) -> bool:
-        return self.train_task in ("", self.name)
+    def evaluation_splits(self) -> tuple[str, ...]:
+        """The choice and the report split, those of the two that it has."""
+        return tuple(split for split in (self.choice_split, self.report_split) if split)
+
+    @property
+    def test_split(self) -> str:
+        """The split that a benchmark scores: the report split, or the only one that it has; '' if none."""
+        return self.report_split or self.choice_split

@@ -8,7 +8,6 @@ import unicodedata
 from collections.abc import Callable
 from itertools import combinations, pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,8 +17,7 @@ from polystilts.data.micro import LANGUAGES, MicroWorld
 from polystilts.data.micro.grammar import LEXICON, QUESTIONS, STATEMENTS, lexicon
 from polystilts.data.micro.world import BLOCKS, NER_TAGS, POS_TAGS
 from polystilts.training.pretrain import train_tokenizer
-
-Row = dict[str, Any]
+from tests.world.micro import Remembered, Row
 
 COLUMNS = {
     "mnli": ["premise", "hypothesis", "label", "idx"],
@@ -51,42 +49,19 @@ PARALLEL = ["xnli", "pawsx", "xcopa", "xquad", "udpos", "panx"]
 BLOCKS_FLAT = [(name, split) for name, splits in BLOCKS.items() for split in splits]
 
 
-class Remembered(MicroWorld):
-    """The micro world, saying each split once."""
-
-    def __init__(self, seed: int) -> None:
-        super().__init__(seed)
-        self.said: dict[tuple[str, str, str], list[Row]] = {}
-
-    def rows(self, name: str, split: str, language: str) -> list[Row]:
-        key = (name, split, language)
-        if key not in self.said:
-            self.said[key] = super().rows(*key)
-        return self.said[key]
+@pytest.fixture(scope="module")
+def world() -> Remembered:
+    return Remembered()
 
 
 @pytest.fixture(scope="module")
-def world() -> MicroWorld:
-    return Remembered(0)
-
-
-@pytest.fixture(scope="module")
-def tokenizer(world: MicroWorld) -> Tokenizer:
+def tokenizer(world: Remembered) -> Tokenizer:
     return train_tokenizer(world.vocabulary())
 
 
-def every_row(world: MicroWorld, name: str) -> list[tuple[str, Row]]:
-    return [
-        (language, row)
-        for split, languages in world.splits(name).items()
-        for language in languages
-        for row in world.rows(name, split, language)
-    ]
-
-
 @pytest.mark.parametrize("name", COLUMNS)
-def test_rows_have_the_real_columns_and_labels(world: MicroWorld, name: str) -> None:
-    for language, row in every_row(world, name):
+def test_rows_have_the_real_columns_and_labels(world: Remembered, name: str) -> None:
+    for language, row in world.every_row(name):
         assert list(row) == COLUMNS[name]
         assert all(text.strip() for text in row.values() if isinstance(text, str))
         if name in CLASSES:
@@ -102,23 +77,23 @@ def test_rows_have_the_real_columns_and_labels(world: MicroWorld, name: str) -> 
             assert row["langs"] == [language] * len(row["tokens"])
 
 
-def test_entity_tags_are_well_formed(world: MicroWorld) -> None:
-    for _, row in every_row(world, "panx"):
+def test_entity_tags_are_well_formed(world: Remembered) -> None:
+    for _, row in world.every_row("panx"):
         tags = [NER_TAGS[tag] for tag in row["ner_tags"]]
         assert not tags[0].startswith("I")
         assert all(after[1:] == before[1:] for before, after in pairwise(tags) if after.startswith("I"))
 
 
 @pytest.mark.parametrize("name", ["squad_v1", "xquad"])
-def test_answers_lie_where_they_say(world: MicroWorld, name: str) -> None:
-    for _, row in every_row(world, name):
+def test_answers_lie_where_they_say(world: Remembered, name: str) -> None:
+    for _, row in world.every_row(name):
         (text,), (start,) = row["answers"]["text"], row["answers"]["answer_start"]
         assert row["context"][start : start + len(text)] == text
         assert text not in row["question"].rstrip("?").split()
 
 
 @pytest.mark.parametrize("name", PARALLEL)
-def test_parallel_rows_mean_the_same(world: MicroWorld, name: str) -> None:
+def test_parallel_rows_mean_the_same(world: Remembered, name: str) -> None:
     for split, languages in world.splits(name).items():
         by_language = [world.rows(name, split, language) for language in languages]
         assert len({len(rows) for rows in by_language}) == 1
@@ -135,7 +110,7 @@ def test_parallel_rows_mean_the_same(world: MicroWorld, name: str) -> None:
                 assert len(set(names)) == 1
 
 
-def test_questions_name_the_same_scene_in_every_language(world: MicroWorld) -> None:
+def test_questions_name_the_same_scene_in_every_language(world: Remembered) -> None:
     marks = {
         language: [
             w.text.lower() for n in ("who", "what", "where", "when") for w in lexicon()["word"][n].form(language)
@@ -158,7 +133,7 @@ DRAWN_FROM = {
 }
 
 
-def test_training_and_evaluation_rows_never_meet(world: MicroWorld) -> None:
+def test_training_and_evaluation_rows_never_meet(world: Remembered) -> None:
     for (name, split), (other, other_split) in combinations(BLOCKS_FLAT, 2):
         a, b = BLOCKS[name][split], BLOCKS[other][other_split]
         drawn = other in DRAWN_FROM.get(name, ()) or name in DRAWN_FROM.get(other, ())
@@ -178,7 +153,7 @@ def test_training_and_evaluation_rows_never_meet(world: MicroWorld) -> None:
             assert not seen & {str([row[key] for key in keys]) for row in world.rows(evaluation, split, "en")}
 
 
-def test_xquad_lies_inside_squad_validation(world: MicroWorld) -> None:
+def test_xquad_lies_inside_squad_validation(world: Remembered) -> None:
     squad = {row["id"]: row for row in world.rows("squad_v1", "validation", "en")}
     for row in world.rows("xquad", "validation", "en"):
         assert {**row, "title": "Micro world"} == squad[row["id"]]
@@ -235,7 +210,7 @@ def choice_cues(row: Row) -> list[float]:
     ids=["nli", "paraphrase", "choice", "duplicate"],
 )
 def test_length_position_and_function_words_say_nothing_about_labels(
-    world: MicroWorld, sets: list[tuple[str, str]], features: Callable[[Row], list[float]]
+    world: Remembered, sets: list[tuple[str, str]], features: Callable[[Row], list[float]]
 ) -> None:
     """A logistic regression on cues alone stays within three standard errors of the majority class."""
     from sklearn.linear_model import LogisticRegression
@@ -253,7 +228,7 @@ def test_length_position_and_function_words_say_nothing_about_labels(
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_words_are_pieces(world: MicroWorld, tokenizer: Tokenizer, language: str) -> None:
+def test_words_are_pieces(world: Remembered, tokenizer: Tokenizer, language: str) -> None:
     for name in ("udpos", "panx"):
         rows = [row["tokens"] for row in world.rows(name, "test", language)]
         encoded = tokenizer.encode_batch(rows, is_pretokenized=True, add_special_tokens=False)
@@ -262,7 +237,7 @@ def test_words_are_pieces(world: MicroWorld, tokenizer: Tokenizer, language: str
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_answers_are_whole_pieces(world: MicroWorld, tokenizer: Tokenizer, language: str) -> None:
+def test_answers_are_whole_pieces(world: Remembered, tokenizer: Tokenizer, language: str) -> None:
     unknown = tokenizer.token_to_id("<unk>")
     for row in world.rows("xquad", "validation", language):
         encoded = tokenizer.encode(row["context"], add_special_tokens=False)
@@ -278,7 +253,7 @@ def test_special_tokens_are_where_xlmr_has_them(tokenizer: Tokenizer) -> None:
     assert tokenizer.encode("Anna", "Ivan").tokens == ["<s>", "▁Anna", "</s>", "</s>", "▁Ivan", "</s>"]
 
 
-def test_same_seed_same_rows(world: MicroWorld) -> None:
+def test_same_seed_same_rows(world: Remembered) -> None:
     again, other = MicroWorld(0), MicroWorld(1)
     assert again.digest() == world.digest() != other.digest()
     assert again.text_digest() == world.text_digest() not in (other.text_digest(), world.digest())
@@ -289,7 +264,7 @@ def test_same_seed_same_rows(world: MicroWorld) -> None:
 
 
 @pytest.mark.parametrize("name", ROW_DIGESTS)
-def test_measured_rows_have_not_changed(world: MicroWorld, name: str) -> None:
+def test_measured_rows_have_not_changed(world: Remembered, name: str) -> None:
     """New tasks and new rows come behind: what has been measured stays comparable."""
     total = hashlib.sha256()
     for split, languages in sorted(world.splits(name).items()):
@@ -319,7 +294,7 @@ def test_word_orders_use_every_slot_once() -> None:
         assert all(len(set(order)) == len(order) for orders in QUESTIONS[language].values() for order in orders)
 
 
-def test_committed_encoder_belongs_to_this_world(world: MicroWorld, tokenizer: Tokenizer) -> None:
+def test_committed_encoder_belongs_to_this_world(world: Remembered, tokenizer: Tokenizer) -> None:
     folder = Path(LEXICON).parent / "encoder"
     assert sum(path.stat().st_size for path in folder.iterdir()) <= 4 * 2**20
     assert (folder / "tokenizer.json").read_text(encoding="utf-8") == tokenizer.to_str(pretty=True)
@@ -327,7 +302,7 @@ def test_committed_encoder_belongs_to_this_world(world: MicroWorld, tokenizer: T
     assert record["world_digest"] == world.text_digest(), "the world's text has changed: make micro-encoder"
 
 
-def test_pretraining_updates_are_functions_of_seed_and_step(world: MicroWorld, tokenizer: Tokenizer) -> None:
+def test_pretraining_updates_are_functions_of_seed_and_step(world: Remembered, tokenizer: Tokenizer) -> None:
     import torch
     from transformers import XLMRobertaForMaskedLM
 

@@ -7,6 +7,7 @@ import pytest
 
 from polystilts.data import readers
 from polystilts.data.local import LocalSource
+from polystilts.data.roles import checkpoint_rows, training_rows
 from polystilts.errors import BadRow, MissingData
 from polystilts.formats.values import (
     Answer,
@@ -17,7 +18,7 @@ from polystilts.formats.values import (
     SpanExample,
     TaggingExample,
 )
-from polystilts.tasks import get_task
+from polystilts.tasks import TASKS, get_task
 
 
 def write(folder, name, text, encoding="utf-8"):
@@ -104,6 +105,90 @@ def test_test_files_without_labels_give_rows_without_gold(tmp_path):
     assert [row.label for row in read(tmp_path, "xnli", "test", "de")] == [None, None]
     write(tmp_path, "xnli/test-de.tsv", "a\tb\nc\td\tneutral\n")
     refused(tmp_path, "xnli", "test", "de", 2, "3 columns instead of 2")
+
+
+# --- translated training sets ----------------------------------------------------------------------------
+
+TRANSLATED = "xnli/XNLI-Translated/en-de-translated.tsv"
+
+
+def test_xtremes_translations_take_the_ids_of_their_english_rows(tmp_path):
+    english = '"He said ""no""."\tIt rains .\tneutral\nOne.\tTwo.\tentailment\nOne.\tTwo.\tcontradiction\n'
+    write(tmp_path, "xnli/train-en.tsv", english)
+    rows = [
+        ("One.", "Two.", "Eins.", "Zwei.", "entailment"),
+        ('He said "no".', "It rains.", 'Er sagte "nein".', "Es regnet.", "contradictory"),
+        ("One.", "Two.", "Eins!", "Zwei!", "neutral"),
+    ]
+    path = write(tmp_path, TRANSLATED, "".join("\t".join(row) + "\n" for row in rows))
+    assert read(tmp_path, "mnli_translated", "train", "de") == [
+        PairExample("train-1", "de", "Eins.", "Zwei.", "entailment"),
+        PairExample("train-0", "de", 'Er sagte "nein".', "Es regnet.", "contradiction"),
+        PairExample("train-2", "de", "Eins!", "Zwei!", "neutral"),
+    ]
+    source, spec = LocalSource(tmp_path), get_task("mnli_translated")
+    assert source.languages(spec, "train") == ("de",)
+    before = source.fingerprint(spec, "train", "de")
+    write(tmp_path, "xnli/train-en.tsv", "One.\tTwo.\tentailment\n" + english)
+    assert source.fingerprint(spec, "train", "de") != before, "the English file gives the ids"
+    (tmp_path / "xnli/train-en.tsv").unlink()
+    assert source.languages(spec, "train") == ()
+    with pytest.raises(MissingData, match=r"no file .*train-de.tsv nor .*train-en.tsv \(mnli_translated train in 'de'"):
+        source.rows(spec, "train", "de")
+    assert path.is_file()
+
+
+def test_what_is_held_out_in_english_is_held_out_of_xtremes_translations(tmp_path):
+    """Their rows stand in another order than the English ones."""
+    rows = [(f"premise {n}", f"hypothesis {n}", "neutral") for n in range(300)]
+    write(tmp_path, "xnli/train-en.tsv", "".join("\t".join(row) + "\n" for row in rows))
+    translated = [(p, h, f"de {p}", f"de {h}", label) for p, h, label in reversed(rows)]
+    write(tmp_path, TRANSLATED, "".join("\t".join(row) + "\n" for row in translated))
+    source, spec = LocalSource(tmp_path), get_task("mnli_translated")
+    held, trained = checkpoint_rows(source, spec), training_rows(source, spec)
+    assert held and {row.language for row in held} == {"en"} and {row.language for row in trained} == {"de"}
+    assert len(held) + len(trained) == 300
+    assert not {row.premise for row in held} & {row.premise.removeprefix("de ") for row in trained}
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "word"),
+    [
+        ("One.\tTwo.\tEins.\tZwei.\tneutral\nEins.\tZwei.\tneutral\n", 2, "3 columns instead of 5"),
+        ("Three.\tTwo.\tDrei.\tZwei.\tneutral\n", 1, "its English pair is not in"),
+        ("One.\tTwo.\tEins.\tZwei.\tneutral\n" * 2, 2, "or not as often"),
+        ("One.\tTwo.\tEins.\tZwei.\tmaybe\n", 1, "unknown label 'maybe'"),
+    ],
+)
+def test_bad_translations(tmp_path, text, line, word):
+    write(tmp_path, "xnli/train-en.tsv", "One.\tTwo.\tneutral\n")
+    write(tmp_path, TRANSLATED, text)
+    refused(tmp_path, "mnli_translated", "train", "de", line, "en-de-translated.tsv", word)
+
+
+def test_layouts_are_looked_for_in_order(tmp_path):
+    expected = [PairExample("train-0", "de", "a", "b", "1")]
+    write(tmp_path, "pawsx/train-en.tsv", "x\ty\t1\nNS\tz\t0\n")
+    write(tmp_path, "pawsx/translated/en-de-translated.tsv", "x\ty\ta\tb\t1\n")
+    assert read(tmp_path, "pawsx_translated", "train", "de") == expected
+    table = 'id\tsentence1\tsentence2\tlabel\n1\tc "d\tb\t1\n2\tNS\tb\t0\n3\te\tf\t0\n'
+    write(tmp_path, "x-final/de/translated_train.tsv", table)
+    rows = read(tmp_path, "pawsx_translated", "train", "de")
+    assert [(row.id, row.premise) for row in rows] == [("train-0", 'c "d'), ("train-2", "e")]
+    write(tmp_path, "pawsx/train-de.tsv", "g\th\t0\n")
+    assert [row.premise for row in read(tmp_path, "pawsx_translated", "train", "de")] == ["g"]
+
+
+def test_every_layout_has_a_reader():
+    for spec in TASKS.values():
+        layout = spec.local
+        while layout is not None:
+            assert layout.reader in readers.READERS
+            assert set(layout.splits) <= set(spec.local.splits)
+            layout = layout.otherwise
+
+
+# --- what may be wrong with any file ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("text", ["", "\n\n", " \r\n"])
@@ -238,6 +323,23 @@ def test_choices(tmp_path):
     write(tmp_path, "xcopa/val-tr.jsonl", lines(CHOICE))
     expected = ChoiceExample("validation-0", "tr", "Ağladı.", "cause", ("Düştü.", "Güldü."), 0)
     assert read(tmp_path, "xcopa", "validation", "tr") == [expected]
+
+
+def test_choices_under_the_names_of_xtremes_download(tmp_path):
+    write(tmp_path, "xcopa/val.tr.jsonl", lines(CHOICE, CHOICE))
+    write(tmp_path, "xcopa/val-et.jsonl", lines(CHOICE))
+    write(tmp_path, "xcopa/train.en.jsonl", lines(CHOICE))
+    source = LocalSource(tmp_path)
+    assert source.languages(get_task("xcopa"), "validation") == ("et", "tr")
+    assert [row.language for row in read(tmp_path, "copa", "train", "en")] == ["en"]
+    assert len(read(tmp_path, "xcopa", "validation", "tr")) == 2
+    write(tmp_path, "xcopa/val-tr.jsonl", lines(CHOICE))
+    assert len(read(tmp_path, "xcopa", "validation", "tr")) == 1, "the first layout that is there"
+    with pytest.raises(MissingData, match=r"no file .*val-zh.jsonl nor .*val.zh.jsonl \(xcopa validation in 'zh'\)"):
+        read(tmp_path, "xcopa", "validation", "zh")
+    # COPA's test file comes without labels.
+    write(tmp_path, "xcopa/test.en.jsonl", lines({key: CHOICE[key] for key in CHOICE if key != "label"}))
+    assert [row.label for row in read(tmp_path, "xcopa", "test", "en")] == [None]
 
 
 def test_a_test_file_with_one_label_throughout_is_read_without_labels(tmp_path, caplog, monkeypatch):

@@ -11,6 +11,7 @@ from polystilts.data.roles import (
     evaluation_rows,
     for_selection,
     half_role,
+    labelled_rows,
     missing_languages,
     pool_rows,
     resampling_units,
@@ -100,6 +101,39 @@ def test_a_split_with_hidden_labels_counts_as_not_there():
     del source.data["xnli", "validation", "de"]
     with pytest.raises(MissingData, match="no labelled xnli rows in 'de'"):
         evaluation_rows(source, spec, "de")
+
+
+def test_hidden_labels_are_told_from_rows_that_are_not_there():
+    spec = get_task("xnli")
+    source = FakeSource({("xnli", "test", "de"): pairs("test", "de", 5, label=None)})
+    assert labelled_rows(source, spec, "de") == []
+    with pytest.raises(MissingData, match="no labelled xnli rows in 'fr'"):
+        labelled_rows(source, spec, "fr")
+    source.data["xnli", "validation", "de"] = pairs("validation", "de", 5)
+    assert labelled_rows(source, spec, "de", limit=1) == evaluation_rows(source, spec, "de", limit=1)
+
+
+def test_rows_with_hidden_labels_choose_no_checkpoint():
+    """XTREME blanks the answers of XQuAD and strips the tags of test files; both are still reported by it."""
+    squad = questions([f"q{i}" for i in range(30)])
+    second = [SpanExample(f"new{i}", "en", "?", row.context, ()) for i, row in enumerate(squad)]
+    source = FakeSource(
+        {
+            ("squad_v1", "validation", "en"): squad,
+            ("squad_v2", "validation", "en"): second,
+            ("xquad", "validation", "en"): [replace(row, answers=None) for row in squad[:6]],
+        }
+    )
+    assert checkpoint_rows(source, get_task("squad_v1")) == checkpoint_rows(source, get_task("xquad")) == squad[6:]
+    assert checkpoint_rows(source, get_task("squad_v2")) == second[6:]
+    dev = sentences("validation", 100)
+    chosen = next(row for row in dev if half_role(row.id) == "choice")
+    source = FakeSource({("udpos", "train", "en"): sentences("train", 20), ("udpos", "validation", "en"): dev})
+    assert chosen in checkpoint_rows(source, get_task("udpos"))
+    source.data["udpos", "test", "en"] = [TaggingExample("test-0", "en", chosen.tokens)]
+    rows = checkpoint_rows(source, get_task("udpos"))
+    assert rows and chosen not in rows
+    assert {half_role(row.id) for row in rows} == {"choice"}
 
 
 def test_limit_takes_the_same_ids_of_both_roles_in_every_language():

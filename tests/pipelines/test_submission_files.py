@@ -12,6 +12,8 @@ from pipelines import main, submission
 from polystilts.errors import Problems
 from polystilts.submission import score_folder
 
+WORDS = ("one", "two", "three", "four", "five", "six", "seven", "eight")
+
 
 @pytest.fixture
 def tracking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
@@ -32,6 +34,12 @@ def tested(rows: Path) -> Path:
         text = (rows / f"udpos/dev-{language}.tsv").read_text(encoding="utf-8").replace("\tNUM", "0\tNUM")
         (rows / f"udpos/test-{language}.tsv").write_text(text, encoding="utf-8")
     (rows / "udpos/test-zh.tsv").write_text("猫\n睡\n\n狗\n吃\n\n", encoding="utf-8")
+    (rows / "bucc2018").mkdir()
+    for split in ("dev", "test"):
+        for side in ("de", "en"):
+            lines = "".join(f"{side}-{n}\t{word} {split}\n" for n, word in enumerate(WORDS))
+            (rows / f"bucc2018/de-en.{split}.{side}").write_text(lines)
+    (rows / "bucc2018/de-en.dev.gold").write_text("".join(f"de-{n}\ten-{n}\n" for n in range(len(WORDS))))
     return rows
 
 
@@ -43,14 +51,18 @@ def test_the_main_job_submits_the_best_of_each_target(
     tested: Path, preset: Path, tracking: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     asked = main.Main(preset=str(preset), output=str(tmp_path / "outputs"), serve=False, submission="xtreme")
-    main.run(asked.model_copy(update={"targets": "udpos,tatoeba"}))
+    main.run(asked.model_copy(update={"targets": "udpos,tatoeba,bucc2018"}))
     folder = tmp_path / "outputs/submission/xtreme/best"
     assert files(folder / "predictions") == [
+        "bucc2018/test-de.tsv",
         "tatoeba/test-de.tsv",
         *(f"udpos/test-{language}.tsv" for language in ("de", "en", "zh")),
     ]
     hidden = (folder / "predictions/udpos/test-zh.tsv").read_text().splitlines()
     assert len([line for line in hidden if line]) == 4, "hidden labels are predicted all the same"
+    mined = (folder / "predictions/bucc2018/test-de.tsv").read_text().splitlines()
+    assert mined, "the threshold of the labelled rows holds for those whose pairs are hidden"
+    assert set(mined) <= {f"de-{n}\ten-{n}" for n in range(len(WORDS))}
     assert files(folder / "labels") == ["tatoeba/test-de.tsv", "udpos/test-de.tsv", "udpos/test-en.tsv"]
     scores = score_folder(folder / "predictions", folder / "labels", "xtreme", partial=True)
     assert set(scores.languages["udpos"]) == {"en", "de"}

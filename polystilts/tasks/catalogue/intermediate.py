@@ -229,7 +229,14 @@ COPA = intermediate(
         splits=frozen(train="train", validation="validation"),
         rows=MappingProxyType({"train": 400, "validation": 100}),
     ),
-    local=LocalFiles("copa", frozen(train="xcopa/train-{language}.jsonl", validation="xcopa/val-{language}.jsonl")),
+    local=LocalFiles(
+        "copa",
+        frozen(train="xcopa/train-{language}.jsonl", validation="xcopa/val-{language}.jsonl"),
+        # The names that XTREME's download leaves.
+        otherwise=LocalFiles(
+            "copa", frozen(train="xcopa/train.{language}.jsonl", validation="xcopa/val.{language}.jsonl")
+        ),
+    ),
     licence="BSD 2-Clause",
 )
 

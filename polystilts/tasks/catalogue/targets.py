@@ -222,7 +222,14 @@ XCOPA = TaskSpec(
         absent=MappingProxyType({"validation": ("en",), "test": ("en",)}),
         rows=MappingProxyType({"validation": 100, "test": 500}),
     ),
-    local=LocalFiles("copa", frozen(validation="xcopa/val-{language}.jsonl", test="xcopa/test-{language}.jsonl")),
+    local=LocalFiles(
+        "copa",
+        frozen(validation="xcopa/val-{language}.jsonl", test="xcopa/test-{language}.jsonl"),
+        # The names that XTREME's download leaves.
+        otherwise=LocalFiles(
+            "copa", frozen(validation="xcopa/val.{language}.jsonl", test="xcopa/test.{language}.jsonl")
+        ),
+    ),
     licence="CC BY 4.0",
     average_excludes=("en",),
     drawn_from="copa",

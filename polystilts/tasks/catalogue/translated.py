@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from types import MappingProxyType
 
-from polystilts.tasks.catalogue.helpers import by_benchmark, codes, frozen, three_splits
+from polystilts.tasks.catalogue.helpers import by_benchmark, codes, frozen, three_splits, xtreme_files
 from polystilts.tasks.catalogue.intermediate import MNLI, SQUAD_V1
 from polystilts.tasks.catalogue.targets import PAWSX
 from polystilts.tasks.spec import HubFiles, LocalFiles, TaskSpec
@@ -20,7 +20,12 @@ MNLI_TRANSLATED = replace(
     train_languages=codes("ar bg de el es fr hi ru sw th tr ur vi zh"),
     parallel=True,
     hub=HubFiles("facebook/xnli", "{language}", splits=frozen(train="train"), rows=MappingProxyType({"train": 392702})),
-    local=LocalFiles("pair", frozen(train="xnli/train-{language}.tsv")),
+    local=LocalFiles(
+        "pair",
+        frozen(train="xnli/train-{language}.tsv"),
+        # XTREME's own translations, where its XNLI processor looks for them.
+        otherwise=LocalFiles("translated", frozen(train="xnli/XNLI-Translated/en-{language}-translated.tsv")),
+    ),
     licence="CC BY-NC 4.0",
     non_commercial=True,
 )
@@ -39,6 +44,19 @@ PAWSX_TRANSLATED: TaskSpec = replace(
         "google-research-datasets/paws-x",
         columns=frozen(premise="sentence1", hypothesis="sentence2"),
         rows=MappingProxyType({"train": 49401}),
+    ),
+    local=replace(
+        xtreme_files("pair", "pawsx"),
+        otherwise=LocalFiles(
+            "table",
+            # PAWS-X's own archive.
+            frozen(train="x-final/{language}/translated_train.tsv"),
+            columns=frozen(premise="sentence1", hypothesis="sentence2"),
+            # Its ids count from 1; elsewhere rows are counted from 0.
+            repeated_ids=("train",),
+            # XTREME's own translations, where its PAWS-X processor looks for them.
+            otherwise=LocalFiles("translated", frozen(train="pawsx/translated/en-{language}-translated.tsv")),
+        ),
     ),
     benchmarks=by_benchmark(),
 )
