@@ -114,6 +114,66 @@ def test_mined_pairs_are_one_to_one_sorted_and_follow_their_rows(seed: int) -> N
     assert {(int(order[p.source]), p.target) for p in moved} == {(p.source, p.target) for p in pairs}
 
 
+def by_the_rule(x: np.ndarray, y: np.ndarray, sources: list[str], targets: list[str], k: int) -> dict:
+    """Margins by (source, target), spelled out in float64 over the whole matrix; without equal margins."""
+    pools = [list({text: place for place, text in enumerate(texts)}.values()) for texts in (sources, targets)]
+    x, y = x[pools[0]].astype(np.float64), y[pools[1]].astype(np.float64)
+    cosines = x @ y.T / np.linalg.norm(x, axis=1)[:, None] / np.linalg.norm(y, axis=1)
+    forward, backward = np.argsort(-cosines, axis=1)[:, :k], np.argsort(-cosines.T, axis=1)[:, :k]
+    x_mean = np.take_along_axis(cosines, forward, axis=1).mean(axis=1)
+    y_mean = np.take_along_axis(cosines.T, backward, axis=1).mean(axis=1)
+    margins = cosines / ((x_mean[:, None] + y_mean) / 2)
+    proposed = {(i, int(max(near, key=lambda j: margins[i, j]))) for i, near in enumerate(forward)}
+    proposed |= {(int(max(near, key=lambda i: margins[i, j])), j) for j, near in enumerate(backward)}
+    pairs: dict[tuple[int, int], float] = {}
+    taken: list[set[int]] = [set(), set()]
+    for i, j in sorted(proposed, key=lambda pair: -margins[pair]):
+        if i in taken[0] or j in taken[1] or margins[i, j] <= 0:
+            continue
+        taken[0].add(i)
+        taken[1].add(j)
+        source, target = pools[0][i], pools[1][j]
+        if sources.count(sources[source]) == targets.count(targets[target]) == 1:
+            pairs[source, target] = margins[i, j]
+    return pairs
+
+
+@given(st.integers(0, 10**6), st.integers(1, 6), st.integers(2, 40))
+@settings(max_examples=40, deadline=None)
+def test_mining_follows_the_rule_at_any_block_size(seed: int, k: int, block: int) -> None:
+    rng = np.random.default_rng(seed)
+    n, m = rng.integers(30, 90, 2)
+    x, y = vectors(seed, n), vectors(seed + 1, m)
+    y[: min(n, m)] += 2 * x[: min(n, m)]
+    sources, targets = ([f"{i - i % 7 % 2}" for i in range(rows)] for rows in (n, m))
+    pairs = mine(x, y, sources, targets, k)
+    assert {(p.source, p.target): p.score for p in pairs} == pytest.approx(by_the_rule(x, y, sources, targets, k), 1e-3)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(retrieval, "BLOCK", block)
+        again = mine(x, y, sources, targets, k)
+    assert [(p.source, p.target) for p in again] == [(p.source, p.target) for p in pairs]
+
+
+@pytest.mark.parametrize("block", [2, 5, 2048])
+def test_equal_vectors_of_different_sentences_pair_in_order(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retrieval, "BLOCK", block)
+    x = np.repeat(vectors(4, 3, 768), [1, 4, 2], axis=0)[[1, 0, 5, 2, 3, 6, 4]]
+    pairs = mine(x, x, list("abcdefg"), list("ABCDEFG"), k=2)
+    # Copies see only their k lowest copies, and propose the first of them; the single vector has the highest margin.
+    assert [(p.source, p.target) for p in pairs] == [(1, 1), (0, 0), (2, 2)]
+    assert [p.score for p in pairs[1:]] == [1, 1]
+
+
+def test_a_heap_keeps_the_lower_of_equal_scores_over_many_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retrieval, "BLOCK", 3)
+    # Unit vectors along axes: cosines are exactly 0 or 1, so nearly all of them tie.
+    axes = np.eye(11, dtype=np.float32)
+    found = ranked(axes[[10, 4]], axes, 5)
+    assert found.tolist() == [[10, 0, 1, 2, 3], [4, 0, 1, 2, 3]]
+    pairs = mine(axes, axes[::-1].copy(), [str(i) for i in range(11)], [str(i) for i in range(11)])
+    assert [(p.source, p.target) for p in pairs] == [(i, 10 - i) for i in range(11)]
+
+
 def pairs_of(*rows: tuple[float, int]) -> list[ScoredPair]:
     return [ScoredPair(score, i, target) for i, (score, target) in enumerate(rows)]
 
