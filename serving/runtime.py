@@ -8,11 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from polystilts.errors import NotReady, PolystiltsError
+from polystilts.errors import ChecksumMismatch, NotReady, PolystiltsError
 from polystilts.formats import Pieces, make_format
 from polystilts.formats.values import Example, Prediction, Rejected
 from polystilts.runtime.bundle import MANIFEST, Bundle, open_bundle, run_self_test
-from polystilts.runtime.models_folder import Delivered, read_current
+from polystilts.runtime.models_folder import CURRENT, Delivered, read_current
 from polystilts.runtime.ort import OrtBackend
 from polystilts.runtime.predictor import Predictor
 
@@ -56,12 +56,13 @@ class Runtime:
         self._closed = False
 
     @classmethod
-    def open(cls, models: Path, *, threads: int = 0) -> Runtime:
+    def open(cls, models: Path, *, threads: int = 0, public_key: Path | None = None) -> Runtime:
         """Opens, verifies and tests what ``current.json`` names; a bundle that fails is left out.
 
         Args:
             models: the models folder.
             threads: threads of one model call; 0 = all cores this process may use.
+            public_key: of the key that must have signed every bundle.
 
         Raises:
             MissingData: no models folder.
@@ -71,7 +72,7 @@ class Runtime:
         failed: dict[str, PolystiltsError] = {}
         for target, delivered in read_current(models).items():
             try:
-                served.append(_load(delivered, models, shared, threads))
+                served.append(_load(delivered, models, shared, threads, public_key))
             except PolystiltsError as error:
                 logger.exception("the bundle of %s is refused", target)
                 failed[target] = error
@@ -106,8 +107,12 @@ class Runtime:
         self._closed = True
 
 
-def _load(delivered: Delivered, models: Path, shared: dict[str, Pieces], threads: int) -> Served:
-    bundle = open_bundle(delivered.folder(models), digest=delivered.digest)
+def _load(
+    delivered: Delivered, models: Path, shared: dict[str, Pieces], threads: int, public_key: Path | None
+) -> Served:
+    bundle = open_bundle(delivered.folder(models), digest=delivered.digest, public_key=public_key)
+    if bundle.target != delivered.target:
+        raise ChecksumMismatch(f"{CURRENT} names a bundle of {bundle.target} for {delivered.target}", param="target")
     # A tokenizer of 250,002 pieces takes half a gigabyte: bundles with the same one share it.
     key = bundle.files["tokenizer.json"]
     if key not in shared:

@@ -41,7 +41,7 @@ class Polystilts:
     """Opens the models when the worker starts, lets go of them when it stops."""
 
     def __init__(self) -> None:
-        self.runtime = Runtime.open(settings.models, threads=settings.threads)
+        self.runtime = Runtime.open(settings.models, threads=settings.threads, public_key=settings.public_key)
         app.state.runtime = self.runtime
 
     @bentoml.on_shutdown

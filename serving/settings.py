@@ -20,6 +20,7 @@ class Settings(BaseModel):
     Attributes:
         models: the models folder.
         threads: threads of one model call; 0 = all cores this process may use.
+        public_key: file of an ed25519 key (PEM); when set, bundles that it did not sign are refused.
         body_bytes: largest request body.
         align_body_bytes: largest body of ``/v1/align``.
         body_seconds: time in which a body must have arrived.
@@ -32,6 +33,7 @@ class Settings(BaseModel):
 
     models: Path = Path(__file__).parents[1] / "models"
     threads: int = Field(default=0, ge=0)
+    public_key: Path | None = None
     body_bytes: int = Field(default=1024 * KIB, gt=0)
     align_body_bytes: int = Field(default=8 * 1024 * KIB, gt=0)
     body_seconds: float = Field(default=30.0, gt=0)

@@ -20,7 +20,10 @@ ALLOWED: dict[str, set[str]] = {
     "polystilts.errors": set(),
     "polystilts.tasks": {"polystilts.errors"},
     "polystilts.formats": {"polystilts.errors", "numpy", "tokenizers", "icu4py"},
-    "polystilts.runtime": {"polystilts.errors", "polystilts.formats", "numpy", "tokenizers", "onnxruntime"},
+    "polystilts.runtime": {
+        "polystilts.errors", "polystilts.formats", "numpy", "tokenizers", "onnxruntime", "google.protobuf",
+        "cryptography",
+    },
     "polystilts.metrics": {
         "polystilts.errors", "polystilts.formats.values", "numpy", "scipy", "seqeval", "sklearn", "pyarrow",
         "faiss",

@@ -40,12 +40,17 @@ class Pieces:
 
         Raises:
             MissingData: no such file.
+            InvalidValue: it is not one that tokenizers can read.
         """
         path = folder / "tokenizer.json"
         if not path.is_file():
             raise MissingData(f"no tokenizer.json in {folder}", param="tokenizer.json", given=str(folder))
         data = path.read_bytes()
-        return cls(Tokenizer.from_buffer(data), hashlib.sha256(data).hexdigest())
+        try:
+            tokenizer = Tokenizer.from_buffer(data)
+        except Exception as error:  # noqa: BLE001  tokenizers raises nothing narrower
+            raise InvalidValue(f"{path} is no tokenizer: {error}", param="tokenizer.json", given=str(folder)) from None
+        return cls(tokenizer, hashlib.sha256(data).hexdigest())
 
     @property
     def vocabulary_size(self) -> int:

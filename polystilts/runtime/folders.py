@@ -5,14 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
+import stat
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from polystilts.errors import ChecksumMismatch, MissingData
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def sha256(path: Path) -> str:
@@ -27,19 +31,68 @@ def digest_of(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def file_sums(folder: Path, *, leave_out: str) -> dict[str, str]:
-    """sha256 of every file below `folder`, by path, without the one that will hold these sums."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {str(p.relative_to(folder)): sha256(p) for p in files if p.relative_to(folder) != Path(leave_out)}
+def check_name(name: Any, *, where: object) -> str:
+    """The path of a file inside a folder, as a manifest may say it: relative, in one spelling, going down only.
 
-
-def verify_files(folder: Path, sums: Mapping[str, str], *, manifest: str) -> None:
-    """Checks that the folder holds exactly the files of `sums`, unchanged.
+    Args:
+        name: as it was read from a file that anyone may have written.
+        where: what names it, for the message.
 
     Raises:
-        ChecksumMismatch: naming every file that is missing, changed or not listed.
+        ChecksumMismatch: an absolute path, '..', '.', an empty part, a backslash, a control character.
     """
-    present = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()} - {manifest}
+    parts = name.split("/") if isinstance(name, str) else []
+    plain = bool(parts) and all(part not in ("", ".", "..") and part.isprintable() for part in parts)
+    if not plain or "\\" in name or len(os.fsencode(name)) > 1024:
+        raise ChecksumMismatch(f"{where} names {str(name)[:100]!r}, which is no path inside its folder", given=name)
+    return str(name)
+
+
+def files_in(folder: Path) -> list[str]:
+    """Paths of all files below `folder`, sorted, with '/'; nothing else may be there but folders.
+
+    Raises:
+        ChecksumMismatch: a link (it could lead out of the folder), a pipe (reading it would wait for ever), a device.
+    """
+    found, wrong = [], []
+    for root, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            path = Path(root, name)
+            mode = path.lstat().st_mode
+            if stat.S_ISREG(mode):
+                found.append(path.relative_to(folder).as_posix())
+            elif not stat.S_ISDIR(mode):
+                kind = "a link" if stat.S_ISLNK(mode) else "no plain file"
+                wrong.append(f"{path.relative_to(folder).as_posix()} is {kind}")
+    if wrong:
+        raise ChecksumMismatch(f"{folder} may hold plain files only: {'; '.join(sorted(wrong))}")
+    return sorted(found)
+
+
+def file_sums(folder: Path, *, leave_out: str) -> dict[str, str]:
+    """sha256 of every file below `folder`, by path, without the one that will hold these sums."""
+    return {name: sha256(folder / name) for name in files_in(folder) if name != leave_out}
+
+
+def verify_files(folder: Path, sums: Mapping[str, str], *, manifest: str, beside: Collection[str] = ()) -> None:
+    """Checks that the folder holds exactly the files of `sums`, unchanged.
+
+    Args:
+        sums: as read from the manifest: sha256 by path.
+        manifest: the file that holds the sums.
+        beside: further files that may be there and have no sum.
+
+    Raises:
+        ChecksumMismatch: naming every file that is missing, changed or not listed; or a manifest that names
+            something outside its folder, or anything in the folder but plain files.
+    """
+    if not isinstance(sums, Mapping):
+        raise ChecksumMismatch(f"{folder / manifest} lists no files", param="files")
+    for name, digest in sums.items():
+        check_name(name, where=folder / manifest)
+        if not isinstance(digest, str) or not _SHA256.fullmatch(digest):
+            raise ChecksumMismatch(f"{folder / manifest} has no sha256 of {name}", param="files", given=digest)
+    present = set(files_in(folder)) - {manifest, *beside}
     wrong = [f"{name} is missing" for name in sorted(sums.keys() - present)]
     wrong += [f"{name} is not listed" for name in sorted(present - sums.keys())]
     for name in sorted(present & sums.keys()):
@@ -67,10 +120,21 @@ def read_json(path: Path) -> Any:
         ChecksumMismatch: not JSON, as after a half-written copy.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        data = path.read_bytes()
     except FileNotFoundError:
         raise MissingData(f"no such file: {path.absolute()}", given=str(path)) from None
-    except ValueError as error:
+    return parse_json(data, path)
+
+
+def parse_json(data: bytes, path: Path) -> Any:
+    """The JSON value of the bytes of a file; `path` is for the message.
+
+    Raises:
+        ChecksumMismatch: not JSON in UTF-8, or nested too deeply to be read.
+    """
+    try:
+        return json.loads(data.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
         raise ChecksumMismatch(f"{path} is not JSON: {error}") from None
 
 

@@ -8,6 +8,20 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_state
+
+from polystilts.runtime.graph import GRAPH, UnsafeGraph, check_graph
+
+#: What ONNX Runtime raises on a graph or on arrays that it cannot take; they have no base of their own.
+ORT_ERRORS: tuple[type[Exception], ...] = (
+    ort_state.Fail,
+    ort_state.InvalidArgument,
+    ort_state.InvalidGraph,
+    ort_state.InvalidProtobuf,
+    ort_state.NoSuchFile,
+    ort_state.NotImplemented,
+    ort_state.RuntimeException,
+)
 
 
 def usable_cores() -> int:
@@ -26,16 +40,26 @@ class OrtBackend:
     Args:
         folder: a bundle folder whose files have been verified.
         threads: intra-op threads; 0 = all usable cores.
+
+    Raises:
+        UnsafeGraph: by `check_graph`, before ONNX Runtime sees the file; or ONNX Runtime itself refuses it.
     """
 
     def __init__(self, folder: Path, *, threads: int = 0) -> None:
+        check_graph(folder)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or usable_cores()
         options.inter_op_num_threads = 1
         # Idle threads that spin steal the cores from tokenising and HTTP.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # What was checked is what is read: nothing in the file may make it another format.
+        options.add_session_config_entry("session.load_model_format", "ONNX")
         options.log_severity_level = 3
-        self._session = onnxruntime.InferenceSession(folder / "model.onnx", options, providers=["CPUExecutionProvider"])
+        path = folder / GRAPH
+        try:
+            self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        except ORT_ERRORS as error:
+            raise UnsafeGraph(f"ONNX Runtime refuses {path}: {error}", param=GRAPH) from None
         self._outputs = [output.name for output in self._session.get_outputs()]
 
     def run(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -83,10 +83,13 @@ def open_checkpoint(folder: Path) -> Checkpoint:
         ChecksumMismatch: changed after it was written.
         TokenizerMismatch: tokenizer and weights do not belong together.
     """
+    lineage = read_json(folder / LINEAGE) if (folder / LINEAGE).is_file() else None
+    if lineage is not None:
+        verify_files(folder, lineage.get("files", {}), manifest=LINEAGE)
     config = read_config(folder)
     pieces = Pieces.open(folder)
     check_tokenizer(pieces, config, folder)
-    if not (folder / LINEAGE).is_file():
+    if lineage is None:
         weights = sorted(folder.glob("*.safetensors"))
         return Checkpoint(
             folder,
@@ -98,8 +101,6 @@ def open_checkpoint(folder: Path) -> Checkpoint:
                 "tokenizer": pieces.digest,
             },
         )
-    lineage = read_json(folder / LINEAGE)
-    verify_files(folder, lineage["files"], manifest=LINEAGE)
     settings = lineage.get("format")
     return Checkpoint(folder, lineage["key"], lineage, FormatSettings.from_json(settings) if settings else None)
 

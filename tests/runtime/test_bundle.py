@@ -130,6 +130,121 @@ def test_a_recorded_self_test_is_run_row_by_row(original):
     assert [np.shape(case["outputs"]["logits"]) for case in stored["cases"]] == [(3, 4), (5, 4)]
 
 
+@pytest.mark.parametrize("name", ["../escape", "/etc/passwd", "a/../b", "a\\b", "", "a\0b", "."])
+def test_a_manifest_that_names_a_file_outside_is_refused(folder, name):
+    change_manifest(folder, files=read_json(folder / MANIFEST)["files"] | {name: "0" * 64})
+    with pytest.raises(ChecksumMismatch, match="no path inside its folder"):
+        open_bundle(folder)
+
+
+def test_weights_that_are_a_link_out_of_the_folder_are_refused(folder, tmp_path):
+    (folder / "model.onnx.data").rename(tmp_path / "weights")
+    (folder / "model.onnx.data").symlink_to(tmp_path / "weights")
+    with pytest.raises(ChecksumMismatch, match=r"model\.onnx\.data is a link"):
+        open_bundle(folder)
+
+
+@pytest.mark.parametrize("target", ["../models", "a/b", "..", "", "a\0"])
+def test_a_target_that_is_no_name_of_a_folder_is_refused(folder, target):
+    change_manifest(folder, target=target)
+    with pytest.raises(ChecksumMismatch, match=r"names|is no name"):
+        open_bundle(folder)
+
+
+@pytest.mark.parametrize("field", ["target", "settings", "precision", "lineage", "self_test", "files"])
+@pytest.mark.parametrize("value", [None, 7, ["a"]])
+def test_a_malformed_field_is_named(folder, field, value):
+    change_manifest(folder, **{field: value})
+    with pytest.raises(InvalidValue, match=f"has no {field} of type") as caught:
+        open_bundle(folder)
+    assert caught.value.param == field
+
+
+@pytest.mark.parametrize("manifest", [b"[]", b"null", b"7", b'"text"', b"{}"])
+def test_a_manifest_that_is_no_object(folder, manifest):
+    (folder / MANIFEST).write_bytes(manifest)
+    with pytest.raises(InvalidValue, match="bundle schema None"):
+        open_bundle(folder)
+
+
+def test_unknown_settings_are_refused(folder):
+    change_manifest(folder, settings={"format": "pair", "command": "rm"})
+    with pytest.raises(InvalidValue, match="unknown settings"):
+        open_bundle(folder)
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "tokenizer.json"])
+def test_a_bundle_without_a_file_it_needs(folder, name):
+    (folder / name).unlink()
+    change_manifest(folder, files=file_sums(folder, leave_out=MANIFEST))
+    with pytest.raises(ChecksumMismatch, match=f"has no {re.escape(name)}"):
+        open_bundle(folder)
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        {},
+        {"tolerance": 1, "cases": 7},
+        {"tolerance": "much", "cases": []},
+        {"tolerance": 1, "cases": [{}]},
+        {"tolerance": 1, "cases": [{"input_ids": ["a"], "outputs": {}}]},
+        {"tolerance": 1, "cases": [{"input_ids": [10**9], "outputs": {"logits": [[0.0]]}}]},
+        {"tolerance": 1, "cases": [{"input_ids": [1], "outputs": {"other": [[0.0]]}}]},
+    ],
+)
+def test_a_self_test_that_cannot_be_run_is_an_error_of_ours(folder, stored):
+    change_manifest(folder, self_test=stored)
+    bundle = open_bundle(folder)
+    with pytest.raises(InvalidValue, match="cannot be run"):
+        run_self_test(bundle, load_predictor(bundle, threads=1))
+
+
+@pytest.mark.parametrize("cases", [[], [{"input_ids": [1, 2], "outputs": {}}]])
+def test_a_bundle_without_a_self_test_is_refused(folder, cases):
+    change_manifest(folder, self_test={"tolerance": 1.0, "cases": cases})
+    bundle = open_bundle(folder)
+    with pytest.raises(InvalidValue, match="has no self-test"):
+        run_self_test(bundle, load_predictor(bundle, threads=1))
+
+
+def test_stored_outputs_of_another_shape_never_pass(folder):
+    """Numpy would stretch them over what was computed."""
+    change_manifest(
+        folder, self_test={"tolerance": 1e6, "cases": [{"input_ids": [1, 2], "outputs": {"logits": [0.0]}}]}
+    )
+    bundle = open_bundle(folder)
+    with pytest.raises(ParityError, match="differs by inf"):
+        run_self_test(bundle, load_predictor(bundle, threads=1))
+
+
+def test_an_int8_bundle_that_differs_here_names_the_remedy(folder):
+    stored = read_json(folder / MANIFEST)["self_test"]
+    stored["cases"][0]["outputs"]["logits"][0][0] += 0.5
+    change_manifest(folder, self_test=stored, precision="int8", export={"instruction_set": "avx512_vnni"})
+    bundle = open_bundle(folder)
+    with pytest.raises(
+        ParityError, match=r"tolerance is 1e-05, where parity was measured on avx512_vnni.*reduce_range"
+    ):
+        run_self_test(bundle, load_predictor(bundle, threads=1))
+
+
+def test_how_it_was_exported_is_kept(original, folder):
+    kept = read_json(folder / MANIFEST)
+    arguments = {name: kept[name] for name in ("target", "precision", "lineage", "self_test")}
+    export = {"opset": 20, "ir_version": 10, "quantisation": {"tried": []}}
+    digest = write_manifest(folder, settings=original.settings, **arguments, export=export)
+    assert open_bundle(folder, digest=digest).export == export
+    assert original.export == {}
+
+
+def test_a_bundle_of_before_that_says_nothing_of_its_export_opens(folder):
+    manifest = read_json(folder / MANIFEST)
+    del manifest["export"]
+    write_json(folder / MANIFEST, manifest)
+    assert open_bundle(folder).export == {}
+
+
 def test_the_same_files_have_the_same_digest(original, folder):
     kept = read_json(folder / MANIFEST)
     arguments = {name: kept[name] for name in ("target", "precision", "lineage", "self_test")}

@@ -2,13 +2,18 @@
 
 import json
 import os
+from pathlib import PurePosixPath
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from polystilts.errors import ChecksumMismatch, MissingData
 from polystilts.runtime.folders import (
+    check_name,
     digest_of,
     file_sums,
+    files_in,
     new_folder,
     read_json,
     sha256,
@@ -130,5 +135,103 @@ def test_read_json(tmp_path):
         read_json(tmp_path / "a.json")
     assert str(tmp_path / "a.json") in caught.value.message
     (tmp_path / "a.json").write_text('{"half": ')
+    with pytest.raises(ChecksumMismatch, match="is not JSON"):
+        read_json(tmp_path / "a.json")
+
+
+#: Names that a manifest may not hold, whatever lies there.
+ESCAPES = [
+    "", ".", "..", "../a", "sub/../../a", "sub/..", "/etc/passwd", "//etc/passwd", "a//b", "a/", "./a",
+    "a\\b", "..\\a", "C:\\a", "a\0b", "a\nb", "\x7f", "a" * 2000, None, 7, ["a"],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ESCAPES, ids=repr)
+def test_a_name_that_leads_out_of_its_folder_is_refused(name, tmp_path):
+    with pytest.raises(ChecksumMismatch, match="no path inside its folder"):
+        check_name(name, where="list.json")
+    if isinstance(name, str):
+        with pytest.raises(ChecksumMismatch, match="no path inside its folder"):
+            verify_files(tmp_path, {name: "0" * 64}, manifest="list.json")
+
+
+@pytest.mark.parametrize("name", ["a", "sub/c.json", ".hidden", "...", "猫/b c", "model.onnx.data"])
+def test_ordinary_names_pass(name):
+    assert check_name(name, where="list.json") == name
+
+
+@given(st.text(alphabet="ab./\\\0~", max_size=12))
+def test_what_passes_stays_below_its_folder(name):
+    try:
+        check_name(name, where="x")
+    except ChecksumMismatch:
+        return
+    assert os.path.normpath(f"/folder/{name}") == f"/folder/{name}"
+    assert not PurePosixPath(name).is_absolute()
+
+
+@pytest.mark.parametrize("target", ["inside", "/etc/hostname", "../secret", "nowhere"])
+def test_links_are_refused_wherever_they_lead(summed, target):
+    folder, sums = summed
+    (folder / "inside").write_text("x")
+    (folder / "sub" / "link").symlink_to(target)
+    with pytest.raises(ChecksumMismatch, match="sub/link is a link"):
+        verify_files(folder, sums | {"sub/link": sha256(folder / "a")}, manifest="list.json")
+    with pytest.raises(ChecksumMismatch, match="sub/link is a link"):
+        file_sums(folder, leave_out="list.json")
+
+
+def test_a_linked_folder_is_refused(summed, tmp_path_factory):
+    folder, sums = summed
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (elsewhere / "a").write_text("a")
+    (folder / "more").symlink_to(elsewhere)
+    with pytest.raises(ChecksumMismatch, match="more is a link"):
+        verify_files(folder, sums | {"more/a": sums["a"]}, manifest="list.json")
+
+
+def test_a_file_replaced_by_a_link_to_the_same_bytes_is_refused(summed, tmp_path_factory):
+    folder, sums = summed
+    copy = tmp_path_factory.mktemp("elsewhere") / "a"
+    (folder / "a").rename(copy)
+    (folder / "a").symlink_to(copy)
+    with pytest.raises(ChecksumMismatch, match="a is a link"):
+        verify_files(folder, sums, manifest="list.json")
+
+
+def test_a_pipe_is_refused_and_not_waited_for(summed):
+    folder, sums = summed
+    os.mkfifo(folder / "pipe")
+    with pytest.raises(ChecksumMismatch, match="pipe is no plain file"):
+        verify_files(folder, sums | {"pipe": sums["a"]}, manifest="list.json")
+
+
+def test_a_folder_may_itself_be_reached_by_a_link(summed, tmp_path_factory):
+    folder, sums = summed
+    link = tmp_path_factory.mktemp("links") / "current"
+    link.symlink_to(folder)
+    verify_files(link, sums, manifest="list.json")
+    assert files_in(link) == sorted([*sums, "list.json"])
+
+
+@pytest.mark.parametrize("sums", [None, [], "files", {"a": 1}, {"a": ""}, {"a": "A" * 64}, {"a": "0" * 63}])
+def test_malformed_sums_are_refused(summed, sums):
+    with pytest.raises(ChecksumMismatch, match=r"lists no files|has no sha256 of a"):
+        verify_files(summed[0], sums, manifest="list.json")
+
+
+def test_a_file_that_may_stand_beside(summed):
+    folder, sums = summed
+    (folder / "signature").write_text("x")
+    with pytest.raises(ChecksumMismatch, match="signature is not listed"):
+        verify_files(folder, sums, manifest="list.json")
+    verify_files(folder, sums, manifest="list.json", beside=("signature",))
+
+
+@pytest.mark.parametrize(
+    "data", [b"[" * 100_000, b"\xff\xfe", b"", b"9" * 5000], ids=["deep", "bytes", "empty", "long"]
+)
+def test_hostile_json_is_an_error_of_ours(tmp_path, data):
+    (tmp_path / "a.json").write_bytes(data)
     with pytest.raises(ChecksumMismatch, match="is not JSON"):
         read_json(tmp_path / "a.json")
