@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,41 +9,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import mlflow
-import pandas as pd
 from mlflow.entities import LoggedModelInput
 from mlflow.exceptions import MlflowException
-from mlflow.models import ModelSignature
 from mlflow.tracking import MlflowClient
-from mlflow.types import ColSpec, Schema
 
-import polystilts
-from polystilts.errors import ChecksumMismatch, NoModel
+from polystilts.errors import ChecksumMismatch, InvalidValue, NoModel
 from polystilts.runtime.bundle import Bundle, open_bundle
+from polystilts.tracking.card import DESCRIPTION_LIMIT
+from polystilts.tracking.lock import promotion_lock
+from polystilts.tracking.pyfunc import log_pyfunc
 
 if TYPE_CHECKING:
     from polystilts.training.checkpoint import Checkpoint
 
 CHAMPION, BASELINE = "champion", "baseline"
-DESCRIPTION_LIMIT = 5000  # columns of PostgreSQL stores
-
-_COLUMNS: Mapping[str, tuple[tuple[str, str], ...]] = {
-    "pair": (("premise", "string"), ("hypothesis", "string")),
-    "choice": (("premise", "string"), ("question", "string"), ("choices", "string")),
-    "tagging": (("tokens", "string"),),
-    "span": (("question", "string"), ("context", "string")),
-    "sentence": (("text", "string"),),
-}
-
-_EXAMPLES: Mapping[str, list[dict[str, str]]] = {
-    "pair": [{"premise": "Anna kauft Äpfel.", "hypothesis": "Anna kauft Obst."}],
-    "choice": [{"premise": "The glass fell.", "question": "effect", "choices": "It broke.\nIt grew."}],
-    "tagging": [{"tokens": "Анна читает книги ."}],
-    "span": [{"question": "¿Qué compra Anna?", "context": "Anna compra manzanas."}],
-    "sentence": [{"text": "安娜买苹果。"}],
-}
-
-#: Packages the pyfunc needs; torch is not among them.
-PYFUNC_REQUIREMENTS = ("onnxruntime==1.31.1", "tokenizers==0.23.3", "numpy==2.4.6", "pandas")
 
 
 @dataclass(frozen=True)
@@ -93,72 +71,80 @@ def register_bundle(
 ) -> Registered:
     """Logs a bundle as a pyfunc in the active run and registers it; uploads nothing if this digest has a version.
 
-    The version's link to its LoggedModel is `source`; ids are tags as well: MLflow 3.17 leaves `model_id` empty.
+    Upload, download again, compare digests, then one write: a version that exists is complete and verified, with its
+    tags. A digest that has a version already is verified as well, and keeps its tags and description
+    (`describe_version` changes the latter). The version's link to its LoggedModel is `source`; ids are tags as well:
+    MLflow 3.17 leaves `model_id` empty.
 
     Raises:
         ChecksumMismatch: what was uploaded does not come back as it was.
+        InvalidValue: a tag or the description over the stores' limit; nothing was uploaded.
     """
     client = MlflowClient()
     name = model_name(bundle.target)
+    values = {key: str(value) for key, value in tags.items()}
+    _check_lengths({"description": description, **values})
+    if not client.search_registered_models(filter_string=f"name = '{name}'"):
+        _create_model(client, name)
     existing = _version_of(client, name, bundle.digest)
     if existing:
         return existing
     run = mlflow.active_run()
     if checkpoint_id and run:
         client.log_inputs(run.info.run_id, models=[LoggedModelInput(checkpoint_id)])
-    columns = _COLUMNS[bundle.settings.format]
-    with tempfile.TemporaryDirectory(prefix="polystilts-") as staging:
-        info = mlflow.pyfunc.log_model(
-            name=f"bundle-{bundle.target}",
-            python_model=str(_stage_code(Path(staging)) / "pyfunc_model.py"),
-            artifacts={"bundle": str(bundle.folder)},
-            code_paths=[str(Path(staging) / "polystilts")],
-            pip_requirements=list(PYFUNC_REQUIREMENTS),
-            signature=ModelSignature(
-                inputs=Schema([ColSpec(kind, column) for column, kind in columns]),
-                outputs=Schema([ColSpec("string", "prediction"), ColSpec("double", "score")]),
-            ),
-            input_example=pd.DataFrame(_EXAMPLES[bundle.settings.format]),
-        )
-    _check_upload(info.model_uri, bundle)
+    info = log_pyfunc(bundle)
+    _verify(info.model_uri, bundle.digest)
     everything = {
-        **tags,
+        **values,
         "digest": bundle.digest,
         "target": bundle.target,
         "precision": bundle.precision,
         "model_id": info.model_id,
         "checkpoint_model_id": checkpoint_id or "",
     }
-    if not client.search_registered_models(filter_string=f"name = '{name}'"):
-        client.create_registered_model(name)
-    # One write: a version without its tags never exists.
-    version = client.create_model_version(
-        name,
-        source=info.model_uri,
-        run_id=run.info.run_id if run else None,
-        tags={key: str(value)[:DESCRIPTION_LIMIT] for key, value in everything.items()},
-        description=description[:DESCRIPTION_LIMIT],
-    )
+    with promotion_lock(name):
+        # Another process may have registered the same bundle while this one uploaded.
+        existing = _version_of(client, name, bundle.digest)
+        if existing:
+            return existing
+        version = client.create_model_version(
+            name,
+            source=info.model_uri,
+            run_id=run.info.run_id if run else None,
+            model_id=info.model_id,  # a server refuses the source without it
+            tags=everything,
+            description=description,
+            await_creation_for=0,  # a version is ready at once; waiting only prints that it waits
+        )
     return Registered(name, str(version.version), bundle.digest, bundle.target, everything)
 
 
+def describe_version(registered: Registered, description: str) -> None:
+    """Replaces a version's page.
+
+    Raises:
+        InvalidValue: longer than every store can keep.
+    """
+    _check_lengths({"description": description})
+    MlflowClient().update_model_version(registered.name, registered.version, description)
+
+
 def set_champion(registered: Registered) -> str | None:
-    """Makes a version the champion: its record first, the alias last. Returns the version it replaces."""
-    client = MlflowClient()
-    before = alias_version(registered.name, CHAMPION)
-    if before == registered.version:
-        return None
-    client.set_model_version_tag(registered.name, registered.version, "replaces", before or "")
-    client.set_registered_model_alias(registered.name, CHAMPION, registered.version)
-    return before
+    """Makes a version the champion whatever is the champion now. Returns the version it replaces."""
+    from polystilts.tracking.promotion import promote_version
+
+    return promote_version(registered, expected=alias_version(registered.name, CHAMPION), decision={})
 
 
 def alias_version(name: str, alias: str) -> str | None:
     """The version an alias points at, or None."""
     try:
         return str(MlflowClient().get_model_version_by_alias(name, alias).version)
-    except MlflowException:
-        return None
+    except MlflowException as error:
+        # No such alias; no such model. Anything else, as a server that does not answer, is no answer.
+        if error.error_code in ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST"):
+            return None
+        raise
 
 
 def champion(target: str, into: Path) -> tuple[Registered, Bundle]:
@@ -169,17 +155,28 @@ def champion(target: str, into: Path) -> tuple[Registered, Bundle]:
         ChecksumMismatch: the store returned something else than was registered.
     """
     name = model_name(target)
-    try:
-        version = MlflowClient().get_model_version_by_alias(name, CHAMPION)
-    except MlflowException:
+    version = alias_version(name, CHAMPION)
+    if version is None:
         raise NoModel(
             f"{name} has no {CHAMPION}; make one with: mlflow run . --env-manager local -P targets={target}",
             param="target",
             given=target,
-        ) from None
-    folder = Path(mlflow.artifacts.download_artifacts(version.source, dst_path=str(into)))
-    bundle = open_bundle(_bundle_folder(folder), digest=version.tags["digest"])
-    return Registered(name, str(version.version), bundle.digest, target, version.tags), bundle
+        )
+    return download_version(name, version, into)
+
+
+def download_version(name: str, version: str, into: Path) -> tuple[Registered, Bundle]:
+    """Downloads a version into a new folder below `into` and verifies its bundle.
+
+    Raises:
+        ChecksumMismatch: the store returned something else than was registered.
+    """
+    found = MlflowClient().get_model_version(name, version)
+    into.mkdir(parents=True, exist_ok=True)
+    place = tempfile.mkdtemp(prefix=f"{name}-{version}-", dir=into)  # never beside what is there already
+    folder = Path(mlflow.artifacts.download_artifacts(found.source, dst_path=place))
+    bundle = open_bundle(_bundle_folder(folder), digest=found.tags["digest"])
+    return Registered(name, version, bundle.digest, found.tags["target"], found.tags), bundle
 
 
 def champions() -> Sequence[str]:
@@ -188,34 +185,37 @@ def champions() -> Sequence[str]:
     return sorted(model.name.removeprefix("polystilts-") for model in found if CHAMPION in (model.aliases or {}))
 
 
-def _version_of(client: MlflowClient, name: str, digest: str) -> Registered | None:
+def _create_model(client: MlflowClient, name: str) -> None:
     try:
-        versions = client.search_model_versions(f"name = '{name}' and tags.digest = '{digest}'")
-    except MlflowException:
-        return None
-    for version in versions:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise  # else another process was quicker
+
+
+def _version_of(client: MlflowClient, name: str, digest: str) -> Registered | None:
+    """The version with this digest, its files verified."""
+    for version in client.search_model_versions(f"name = '{name}' and tags.digest = '{digest}'"):
+        _verify(str(version.source), digest)
         return Registered(name, str(version.version), digest, version.tags["target"], version.tags)
     return None
 
 
-def _stage_code(staging: Path) -> Path:
-    """The library that a version carries: what the server has, and the pyfunc's own module."""
-    source = Path(polystilts.__file__).parent
-    package = staging / "polystilts"
-    ignore = shutil.ignore_patterns("__pycache__")
-    for part in ("formats", "runtime"):
-        shutil.copytree(source / part, package / part, ignore=ignore)
-    for part in ("__init__.py", "errors.py"):
-        shutil.copyfile(source / part, package / part)
-    shutil.copyfile(source / "tracking" / "pyfunc_model.py", staging / "pyfunc_model.py")
-    return staging
+def _check_lengths(values: Mapping[str, str]) -> None:
+    for key, value in values.items():
+        if len(value) >= DESCRIPTION_LIMIT:
+            raise InvalidValue(
+                f"{key} of a version has {len(value)} characters; a registry keeps fewer than {DESCRIPTION_LIMIT}",
+                param=key,
+                limit=DESCRIPTION_LIMIT,
+                given=len(value),
+            )
 
 
-def _check_upload(model_uri: str, bundle: Bundle) -> None:
+def _verify(model_uri: str, digest: str) -> None:
     with tempfile.TemporaryDirectory(prefix="polystilts-") as folder:
         open_bundle(
-            _bundle_folder(Path(mlflow.artifacts.download_artifacts(model_uri, dst_path=folder))),
-            digest=bundle.digest,
+            _bundle_folder(Path(mlflow.artifacts.download_artifacts(model_uri, dst_path=folder))), digest=digest
         )
 
 
@@ -229,4 +229,4 @@ def _bundle_folder(folder: Path) -> Path:
 def describe(values: Mapping[str, Any]) -> str:
     """A version's page: lines of Markdown below the stores' limit."""
     lines = [f"**{key}**: {value}" for key, value in values.items()]
-    return "\n\n".join(lines)[:DESCRIPTION_LIMIT]
+    return "\n\n".join(lines)[: DESCRIPTION_LIMIT - 1]
