@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from polystilts.errors import ParityError
+from polystilts.export.variants import export_notes, save_graph
 from polystilts.formats import Features, FormatSettings, Pieces, make_format
 from polystilts.formats.values import Rejected
 from polystilts.runtime.bundle import (
@@ -124,6 +125,7 @@ def export_bundle(
             lineage={
                 **{k: v for k, v in checkpoint.lineage.items() if k not in ("files", "format")},
                 "languages": list(languages),
+                "export": export_notes(onnx.load(folder / "model.onnx", load_external_data=False)),
             },
             self_test=record_self_test(ort_predictor, shortest, tolerance=SELF_TEST_FP32),
         )
@@ -171,20 +173,12 @@ def _write_graph(module: nn.Module, format_: str, rows: Sequence[Features], pad:
             dynamic_shapes={"input_ids": axes, "attention_mask": axes},
         )
     model = program.model_proto  # type: ignore[union-attr]
-    del model.graph.value_info[:]  # stale shapes make later graph passes fail
     for node in model.graph.node:  # the exporter's notes hold source lines and paths of this machine
         del node.metadata_props[:]
         node.ClearField("doc_string")
     for item in (model, model.graph, *model.graph.input, *model.graph.output, *model.graph.initializer):
         del item.metadata_props[:]
-    onnx.save_model(
-        model,
-        str(folder / "model.onnx"),
-        save_as_external_data=True,
-        all_tensors_to_one_file=True,
-        location="model.onnx.data",
-        size_threshold=1024,
-    )
+    save_graph(model, folder)
 
 
 @contextlib.contextmanager
