@@ -28,9 +28,9 @@ def run(parameters: Export) -> None:
 
 
 def _export(job: Job, cell: Cell) -> None:
-    from pipelines import phases
+    from pipelines import promotion
 
-    print(phases.export_cell(job, cell).folder)
+    print(promotion.export_cell(job, cell).folder)
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ def run(parameters: Main) -> None:
     _announce(job)
     tracker = job.tracker
 
-    from pipelines import phases, predictions
+    from pipelines import phases, predictions, promotion
 
     steps = itertools.count(1)
 
@@ -61,14 +61,15 @@ def run(parameters: Main) -> None:
         cells = phases.run_grid(job)
         heading("Compare")
         phases.summary_of(job, cells).render(job.console)
-        heading("Export and promote the best of each target (by its choice rows)")
-        promoted = []
-        best = phases.best_cells(job, cells)
-        for cell in best.values():
-            bundle = phases.export_cell(job, cell)
-            promoted.append((phases.promote_cell(job, cell, bundle), bundle))
+        heading("Export every candidate, measure it as served, promote the best of each target")
+        best = {}
+        for spec in job.targets:
+            own = [cell for cell in cells if cell.spec.name == spec.name]
+            outcome = promotion.promote(job, spec, own)
+            promotion.say_outcome(job, outcome)
+            best[spec.name] = outcome.chosen.cell
         heading("Deliver")
-        phases.deliver_champions(job, promoted)
+        promotion.deliver_champions(job, job.targets)
         benchmarks = names(parameters.submission) or job.preset.submission
         if benchmarks and NONE not in benchmarks:
             heading("Submit: the best of each target in the files of the benchmarks")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +50,6 @@ from polystilts.formats.sentence import retrieval_layer
 from polystilts.formats.values import Row
 from polystilts.metrics import get_metric
 from polystilts.metrics.bank import BankRow, read_bank, write_bank
-from polystilts.runtime.bundle import Bundle
 from polystilts.runtime.folders import digest_of, write_json
 from polystilts.runtime.ort import usable_cores
 from polystilts.runtime.predictor import Predictor
@@ -59,9 +59,6 @@ from polystilts.training.checkpoint import Checkpoint, code_digest, open_checkpo
 from polystilts.training.loop import TrainingSettings, resolve_precision, train
 from polystilts.training.model import TorchBackend, bare_encoder, build_for, read_config, share_encoder
 from polystilts.training.objective import Mixture, TaskRows, padding_share, training_rows
-
-#: Choice rows of every language on which an export is compared with its checkpoint.
-PARITY_ROWS = 8
 
 
 @dataclass(frozen=True)
@@ -232,6 +229,7 @@ def _train(
                 "selection": selection,
                 "settings": shared.model_dump(),
                 "version": __version__,
+                "commit": commit_of(ROOT),
                 "run_id": run.info.run_id,
                 "parent": {k: v for k, v in parent.lineage.items() if k not in ("files", "format")},
             },
@@ -243,6 +241,17 @@ def _train(
     scored = "" if outcome.score is None else f", English checkpoint rows {outcome.score:.1f}"
     job.say(f"  {phase} {label}: {outcome.updates} updates{scored}")
     return checkpoint
+
+
+def commit_of(folder: Path) -> str:
+    """The commit of a git checkout, with a '+' where files differ from it; '' where there is no checkout."""
+    git = ["git", "-C", str(folder)]
+    try:
+        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True)
+        changed = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, timeout=30)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return commit.stdout.strip() + ("+" if changed.stdout.strip() else "")
 
 
 def _training_fingerprint(source: Source, spec: TaskSpec) -> str:
@@ -306,7 +315,11 @@ def log_checkpoint(checkpoint: Checkpoint, name: str, run: Any) -> None:
 
 @dataclass(frozen=True)
 class Cell:
-    """A target under a recipe: the checkpoint that was scored and its bank rows."""
+    """A target under a recipe: the checkpoint that was scored and its bank rows.
+
+    Attributes:
+        settings: as it is served: of the layers that were scored, the one that decides.
+    """
 
     spec: TaskSpec
     recipe: str
@@ -314,6 +327,11 @@ class Cell:
     settings: FormatSettings
     rows: list[BankRow]
     bank: Path
+
+    @property
+    def layer(self) -> int | None:
+        """The hidden state that decides retrieval; None for everything else."""
+        return self.settings.layers[0] if self.settings.layers else None
 
 
 def scoring_settings(job: Job, spec: TaskSpec, checkpoint: Checkpoint) -> tuple[FormatSettings, int | None]:
@@ -353,17 +371,17 @@ def score_cell(job: Job, spec: TaskSpec, checkpoint: Checkpoint, recipe: str) ->
     """Scores a checkpoint zero-shot in every language that is there; the bank goes to Parquet and to MLflow."""
     languages = evaluation_languages(job.source, spec)
     settings, layer = scoring_settings(job, spec, checkpoint)
-    limit = job.preset.evaluation.limit
+    limit, seed = job.preset.evaluation.limit, seed_of(job, checkpoint)
     key = digest_of(
         {
             "phase": "evaluate",
             "task": spec.name,
             "checkpoint": checkpoint.weights,
-            "data": {lang: _evaluation_fingerprint(job, spec, lang) for lang in languages},
+            "data": evaluation_data(job, spec),
             "limit": limit,
             "layer": layer,
             "settings": settings.to_json(),
-            "seed": job.seed,
+            "seed": seed,
             "recipe": recipe,
             "code": code_digest(),
         }
@@ -375,7 +393,7 @@ def score_cell(job: Job, spec: TaskSpec, checkpoint: Checkpoint, recipe: str) ->
         return Cell(spec, recipe, checkpoint, served, read_bank(bank), bank)
     rows = rows_of(job, spec)
     predictor = predictor_of(job, checkpoint, settings)
-    parameters = {"task": spec.name, "recipe": recipe, "seed": job.seed, "languages": ",".join(languages)}
+    parameters = {"task": spec.name, "recipe": recipe, "seed": seed, "languages": ",".join(languages)}
     with job.tracker.run("evaluate", f"evaluate/{spec.name} from {recipe}", key, parameters):
         with progress_bar(job.console) as bar:
             line = bar.add_task(f"score {spec.name} from {recipe}", total=len(rows), note="")
@@ -385,7 +403,7 @@ def score_cell(job: Job, spec: TaskSpec, checkpoint: Checkpoint, recipe: str) ->
                 spec,
                 languages,
                 recipe=recipe,
-                seed=job.seed,
+                seed=seed,
                 limit=limit,
                 layer=layer,
                 progress=lambda n: bar.advance(line, n),
@@ -393,7 +411,7 @@ def score_cell(job: Job, spec: TaskSpec, checkpoint: Checkpoint, recipe: str) ->
             )
         write_bank(bank, result.rows)
         mlflow.log_artifact(str(bank), "bank")
-        mlflow.log_metrics(_scores(spec, result.rows))
+        mlflow.log_metrics(scores_of(spec, result.rows))
         for at, accuracy in result.layer_curve.items():
             mlflow.log_metric("accuracy_at_layer", accuracy, step=at)
     return Cell(spec, recipe, checkpoint, served, result.rows, bank)
@@ -410,16 +428,21 @@ def rows_of(job: Job, spec: TaskSpec) -> ScoredRows:
     return job.scored[spec.name]
 
 
-def _evaluation_fingerprint(job: Job, spec: TaskSpec, language: str) -> list[str]:
+def evaluation_data(job: Job, spec: TaskSpec) -> dict[str, list[str]]:
+    """Fingerprints of what a target is scored on, by language."""
     pool = [job.source.fingerprint(spec, spec.pool_split, "")] if spec.pool_split else []
-    return pool + [
-        job.source.fingerprint(spec, split, language)
-        for split in spec.evaluation_splits
-        if language in job.source.languages(spec, split)
-    ]
+    return {
+        language: pool
+        + [
+            job.source.fingerprint(spec, split, language)
+            for split in spec.evaluation_splits
+            if language in job.source.languages(spec, split)
+        ]
+        for language in evaluation_languages(job.source, spec)
+    }
 
 
-def _scores(spec: TaskSpec, rows: Sequence[BankRow]) -> dict[str, float]:
+def scores_of(spec: TaskSpec, rows: Sequence[BankRow]) -> dict[str, float]:
     """Main metric and details by role and language, as MLflow metrics."""
     metric = get_metric(spec.metric)
     scores: dict[str, float] = {}
@@ -481,134 +504,16 @@ def summary_of(job: Job, cells: Sequence[Cell], *, name: str = "summary") -> Sum
     return summary
 
 
-def best_cells(job: Job, cells: Sequence[Cell]) -> dict[str, Cell]:
-    """The best recipe of each target by its mean over the other languages on choice rows; ties go to the earlier."""
-    best: dict[str, Cell] = {}
-    for cell in cells:
-        other = best.get(cell.spec.name)
-        if other is None or choice_score(cell) > choice_score(other):
-            best[cell.spec.name] = cell
-    return best
-
-
-def choice_score(cell: Cell) -> float:
-    """Mean of the main metric over languages other than English, on choice rows."""
-    metric = get_metric(cell.spec.metric)
-    scores = []
-    for language in dict.fromkeys(row.language for row in cell.rows if row.language != "en"):
-        part = [row for row in cell.rows if row.language == language and row.role == "choice"]
-        if part:
-            scores.append(metric.score([r.gold_value for r in part], [r.predicted_value for r in part], language))
-    if not scores:
-        raise MissingData(f"{cell.spec.name} has no choice rows outside English", param="targets")
-    return sum(scores) / len(scores)
-
-
-def export_cell(job: Job, cell: Cell) -> Bundle:
-    """The bundle of a cell's checkpoint; found again by the weights it was made from."""
-    from polystilts.export.onnx import export_bundle
-    from polystilts.runtime.bundle import open_bundle
-
-    languages = list(dict.fromkeys(row.language for row in cell.rows))
-    key = digest_of(
-        {
-            "weights": cell.checkpoint.weights,
-            "target": cell.spec.name,
-            "settings": cell.settings.to_json(),
-            "languages": languages,
-            "code": code_digest("export"),
-        }
-    )
-    place = job.output / "bundles" / f"{cell.spec.name}-{key[:16]}"
-    if place.is_dir():
-        job.say(f"  export {cell.spec.name}: done before, found in {shown(place)}")
-        return open_bundle(place)
-    with job.tracker.run("export", f"export/{cell.spec.name} from {cell.recipe}", key, {"task": cell.spec.name}):
-        exported = export_bundle(
-            cell.checkpoint,
-            cell.settings,
-            place,
-            target=cell.spec.name,
-            # Of every language: parity is a property of scripts and lengths, not of English.
-            examples=rows_of(job, cell.spec).examples(PARITY_ROWS),
-            languages=languages,
-        )
-        mlflow.log_metrics({"parity": exported.parity, "agreement": exported.agreement})
-    job.say(
-        f"  export {cell.spec.name} from {cell.recipe}: largest difference to torch {exported.parity:.1e}, "
-        f"same answer on {100 * exported.agreement:.1f} % of the rows"
-    )
-    return exported.bundle
-
-
-def promote_cell(job: Job, cell: Cell, bundle: Bundle) -> Any:
-    """Registers a bundle with its scores and makes it its target's champion."""
-    from polystilts.tracking import registry
-
-    scores = _scores(cell.spec, cell.rows)
-    by_language = {
-        name.rsplit("/", 1)[1]: f"{value:.1f}"
-        for name, value in scores.items()
-        if name.startswith(f"report/{cell.spec.metric}/")
-    }
-    lineage = cell.checkpoint.lineage
-    tags = {
-        "recipe": cell.recipe,
-        "metric": cell.spec.metric,
-        "score_choice": f"{choice_score(cell):.2f}",
-        "languages": ",".join(by_language),
-        "scores_report": " ".join(f"{k}={v}" for k, v in by_language.items()),
-        "run_id": str(lineage.get("run_id", "")),
-        "seed": str(job.seed),
-        "source": job.source.name,
-    }
-    description = registry.describe(
-        {
-            "Target": cell.spec.title,
-            "Recipe": f"{cell.recipe} (base {_root(lineage)['name']}, seed {job.seed}, rows from {job.source.name})",
-            f"{cell.spec.metric} on report rows": ", ".join(f"{k} {v}" for k, v in by_language.items()),
-            "Licences of the training data": "; ".join(_licences(lineage)) or "see the base model",
-            **(
-                {"Note": "Scores of the micro world mean nothing about real languages."}
-                if job.source.name == "micro"
-                else {}
-            ),
-        }
-    )
-    key = digest_of({"promote": bundle.digest})
-    with job.tracker.run("promote", f"promote/{cell.spec.name}", key, {"task": cell.spec.name, "recipe": cell.recipe}):
-        checkpoint_id = registry.checkpoint_model_id(cell.checkpoint)
-        registered = registry.register_bundle(bundle, checkpoint_id=checkpoint_id, tags=tags, description=description)
-        before = registry.set_champion(registered)
-    replaced = f", replacing version {before}" if before else ""
-    job.say(f"  promote {registered.name} version {registered.version} ({cell.recipe}): champion{replaced}")
-    return registered
-
-
-def _root(lineage: Mapping[str, Any]) -> Mapping[str, Any]:
+def root_of(lineage: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The lineage of the model that everything started from."""
     while "parent" in lineage:
         lineage = lineage["parent"]
     return lineage
 
 
-def _licences(lineage: Mapping[str, Any]) -> list[str]:
-    found = [f"{task['name']}: {task['licence']}" for task in lineage.get("tasks", [])]
-    return found + (_licences(lineage["parent"]) if "parent" in lineage else [])
-
-
 def shown(path: Path) -> str:
     """A path as a person reads it: relative to the project where it lies inside."""
     return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
-
-
-def deliver_champions(job: Job, promoted: Sequence[tuple[Any, Bundle]]) -> None:
-    """Copies the champions into the models folder that the server reads."""
-    from polystilts.runtime.models_folder import deliver
-
-    models = job.output / "models"
-    for registered, bundle in promoted:
-        deliver(bundle, models, name=registered.name, version=registered.version)
-    job.say(f"  {len(promoted)} bundles in {shown(models)}")
 
 
 def show_server(job: Job) -> None:
@@ -649,6 +554,11 @@ def recipe_of(checkpoint: Checkpoint) -> str:
     return str(checkpoint.lineage.get("recipe", BASELINE))
 
 
+def seed_of(job: Job, checkpoint: Checkpoint) -> int:
+    """Of its last training; of a model that was not trained here the job's."""
+    return int(checkpoint.lineage.get("seed", job.seed))
+
+
 def score_checkpoint(job: Job, spec: TaskSpec, checkpoint: Checkpoint) -> Cell:
     """Scores a checkpoint by itself.
 
@@ -656,7 +566,7 @@ def score_checkpoint(job: Job, spec: TaskSpec, checkpoint: Checkpoint) -> Cell:
         InvalidValue: a checkpoint that was trained for something else.
     """
     lineage = checkpoint.lineage
-    trained, wanted = _stages(lineage), training_stages(spec)
+    trained, wanted = stages_of(lineage), training_stages(spec)
     if trained != wanted:
         raise InvalidValue(
             f"{spec.name} needs a checkpoint fine-tuned on {', then '.join(wanted) or 'nothing'}; "
@@ -668,7 +578,7 @@ def score_checkpoint(job: Job, spec: TaskSpec, checkpoint: Checkpoint) -> Cell:
     return score_cell(job, spec, checkpoint, recipe_of(checkpoint))
 
 
-def _stages(lineage: Mapping[str, Any]) -> tuple[str, ...]:
+def stages_of(lineage: Mapping[str, Any]) -> tuple[str, ...]:
     """The tasks of the last unbroken row of target phases, the first one first."""
     stages: list[str] = []
     while lineage.get("phase") == "target":

@@ -62,6 +62,23 @@ class EvaluationKnobs(_Settings):
     retrieval_layer: int = Field(-1, ge=-1, description="-1 = 14 of 24, 8 of 12, else round(0.6 x depth)")
 
 
+class ExportKnobs(_Settings):
+    precision: Literal["int8", "fp32"] = Field("int8", description="of what is served, where int8 keeps its limits")
+
+
+class GateKnobs(_Settings):
+    """What a promotion allows (`polystilts.analysis.selection.Limits` says what each means)."""
+
+    missing_languages: int = Field(0, ge=0, description="languages of the set that may lack rows")
+    language_loss: float = Field(1.5, ge=0)
+    low_resource_loss: float = Field(0.5, ge=0)
+    quantisation_mean_loss: float = Field(0.5, ge=0)
+    quantisation_language_loss: float = Field(1.5, ge=0)
+    size_mb: float = Field(0, ge=0)
+    latency_ms: float = Field(0, ge=0)
+    commercial: bool = False
+
+
 class Preset(_Settings):
     """A whole run."""
 
@@ -76,6 +93,8 @@ class Preset(_Settings):
     training: TrainingKnobs = TrainingKnobs()
     tasks: dict[str, TaskKnobs] = {}
     evaluation: EvaluationKnobs = EvaluationKnobs()
+    export: ExportKnobs = ExportKnobs()
+    gates: GateKnobs = GateKnobs()
     pretraining: dict[str, Any] = {}
 
 
@@ -107,6 +126,8 @@ def _known(place: tuple[int | str, ...]) -> list[str]:
         "training": TrainingKnobs,
         "tasks": TaskKnobs,
         "evaluation": EvaluationKnobs,
+        "export": ExportKnobs,
+        "gates": GateKnobs,
     }
     section = sections.get(str(place[0]), Preset) if len(place) > 1 else Preset
     return list(section.model_fields)

@@ -1,36 +1,101 @@
-"""Entry point `promote`: registers a checkpoint's bundle and makes it the champion of its target."""
+"""Entry point `promote`: from finished candidates to a champion, by choice rows, statistics and gates."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+from collections.abc import Sequence
 
-from pipelines.checkpoint_job import CheckpointParameters, run_checkpoint
-from pipelines.cli import command
-from pipelines.job import Job
+from pydantic import Field
 
-if TYPE_CHECKING:
-    from pipelines.phases import Cell
+from pipelines.cli import ROOT, command
+from pipelines.job import NONE, Job, JobParameters, missing_rows, names
+from polystilts.errors import GateClosed, InvalidValue, MissingData, PolystiltsError
+from polystilts.tasks import TASKS
 
 EXAMPLES = """\
-  python -m pipelines.promote --target xnli --base outputs/checkpoints/target-mnli-0123456789abcdef
-  python -m pipelines.promote --target tatoeba"""
+  python -m pipelines.promote --target xnli
+  python -m pipelines.promote --all --dry-run
+  python -m pipelines.promote --target xnli --base outputs/checkpoints/target-mnli-0123456789abcdef --strict
+  python -m pipelines.promote --target xnli --rollback"""
 
 
-class Promote(CheckpointParameters):
-    """Scores, exports and registers a checkpoint, and points the alias champion at it.
+class Promote(JobParameters):
+    """Compares a target's finished candidates on choice rows, as their exported bundles answer, and makes the best the
+    champion unless a gate is shut; then it ends with an error that says which, and the champion stays.
 
-    Give the checkpoint as `--base`; a target that needs no training (tatoeba) takes any encoder.
+    Candidates are the finished checkpoints in OUTPUT of the same source and base: recipes, whose seeds are replicates.
+    A checkpoint given as `--base` is the only candidate.
     """
+
+    target: str = Field("", description="targets, separated by ','")
+    all: bool = Field(False, description="every target with finished candidates")
+    dry_run: bool = Field(False, description="decide and print; export and score, but write nothing to the registry")
+    strict: bool = Field(False, description="refuse also where the rows cannot tell whether a language is worse")
+    rollback: bool = Field(False, description="back to the champion before the present one")
+
+    options = (NONE, "--target")
+
+    def tasks_asked(self) -> tuple[str, str]:
+        return NONE, self.target or NONE
+
+    def problems(self) -> Sequence[PolystiltsError]:
+        found = list(super().problems())
+        if bool(self.target) == self.all:
+            found.append(InvalidValue("give either --target or --all", param="--target", given=self.target))
+        if self.rollback and (self.all or self.dry_run):
+            found.append(InvalidValue("--rollback goes with --target alone", param="--rollback", given=True))
+        return found
 
 
 def run(parameters: Promote) -> None:
-    run_checkpoint("promote", parameters, _promote)
+    if parameters.rollback:
+        _roll_back(names(parameters.target))
+        return
+    job = Job.open(parameters)
+    tracker = job.tracker
+
+    from pipelines import phases, promotion
+    from pipelines.job import training_stages
+
+    with phases.whole(job, tracker, "promote", parameters):
+        base = phases.base_checkpoint(job)
+        given = phases.stages_of(base.lineage)
+        outcomes = []
+        for spec in job.targets or [spec for spec in TASKS.values() if spec.is_target]:
+            if parameters.all and missing_rows(job.source, (), [spec], parameters.options):
+                continue
+            alone = given and given == training_stages(spec)
+            checkpoints = [base] if alone or given else promotion.finished_checkpoints(job, spec)
+            if parameters.all and not checkpoints:
+                continue
+            if not checkpoints:
+                raise MissingData(
+                    f"no finished candidates of {spec.name} in {phases.shown(job.output)}; make some with: "
+                    f"mlflow run . --env-manager local -P targets={spec.name}",
+                    param="--target",
+                    given=spec.name,
+                )
+            cells = [phases.score_checkpoint(job, spec, checkpoint) for checkpoint in checkpoints]
+            outcome = promotion.promote(job, spec, cells, strict=parameters.strict, dry_run=parameters.dry_run)
+            promotion.say_outcome(job, outcome)
+            outcomes.append(outcome)
+        if not outcomes:
+            raise MissingData(f"no finished candidates in {phases.shown(job.output)}", param="--all")
+    refused = [f"{o.decision.target}: {gate.name}: {gate.message}" for o in outcomes for gate in o.refused]
+    if refused:
+        raise GateClosed("\n  - ".join(["promotion refused; the champion stays as it was", *refused]))
 
 
-def _promote(job: Job, cell: Cell) -> None:
-    from pipelines import phases
+def _roll_back(targets: Sequence[str]) -> None:
+    from polystilts.tracking.reach import check_tracker
 
-    phases.promote_cell(job, cell, phases.export_cell(job, cell))
+    check_tracker(os.environ.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{ROOT / 'mlflow.db'}"))
+    from polystilts.tracking import promotion, registry
+
+    for target in targets:
+        name = registry.model_name(target)
+        before, after = promotion.rollback(name)
+        print(f"{name}: champion is version {after} again, not {before}; run deliver to serve it")
 
 
 if __name__ == "__main__":

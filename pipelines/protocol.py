@@ -288,7 +288,8 @@ def _upstream(upstream: UpstreamFiles) -> str:
 
 
 def _local(local: LocalFiles) -> str:
-    return ", ".join(f"{split} `{path}`" for split, path in local.splits.items())
+    files = ", ".join(f"{split} `{path}`" for split, path in local.splits.items())
+    return f"{files}; or {_local(local.otherwise)}" if local.otherwise else files
 
 
 def _names(names: Iterable[str]) -> str:

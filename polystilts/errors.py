@@ -97,6 +97,12 @@ class ParityError(PolystiltsError):
     code = "parity"
 
 
+class GateClosed(PolystiltsError):
+    """A promotion that was refused; the message names every gate that is shut, what it found and what it allows."""
+
+    code = "gate_closed"
+
+
 class Diverged(PolystiltsError):
     """A training whose gradient became infinite or not a number."""
 

@@ -105,6 +105,19 @@ class ScoredRows:
         pools = [pool for group in self.pools.values() for pool in group]
         return sum(map(len, self.rows.values())) + sum(len(p.queries) + len(p.candidates) for p in pools)
 
+    def only(self, role: Role) -> ScoredRows:
+        """The rows of one role; of collections its queries, among all the candidates that they had."""
+        pools = {
+            name: [
+                Pool(queries, pool.candidates)
+                for pool in group
+                if (queries := [query for query in pool.queries if query[0] == role])
+            ]
+            for name, group in self.pools.items()
+        }
+        rows = {language: [row for row in own if row[0] == role] for language, own in self.rows.items()}
+        return ScoredRows(rows, pools, self.unlabelled)
+
     def examples(self, count: int) -> list[Any]:
         """Of every language `count` choice rows, as a predictor takes them; of collections queries and candidates."""
         found: list[Any] = []
@@ -151,14 +164,15 @@ def scored_rows(
     """Reads what a target is scored on; `ScoredRows.unlabelled` names the languages that cannot be.
 
     Args:
-        limit: rows of each role a language at most, of collections queries: fewer candidates would make every query
-            easier; 0 = all.
+        limit: rows of each role a language at most, of rankings queries: fewer candidates would make every query
+            easier; 0 = all. Mining has no limit: its margins come from the neighbours on both sides.
         hidden: see `labelled_rows`.
 
     Raises:
         MissingData: no rows in one of the languages, or hidden labels in all of them.
     """
-    found = {code: labelled_rows(source, spec, code, limit=limit or None, hidden=hidden) for code in languages}
+    most = None if spec.metric == MINING else limit or None
+    found = {code: labelled_rows(source, spec, code, limit=most, hidden=hidden) for code in languages}
     rows = {language: own for language, own in found.items() if own}
     unlabelled = tuple(language for language in found if language not in rows)
     if unlabelled and not rows:

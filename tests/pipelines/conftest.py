@@ -88,6 +88,7 @@ def preset(tmp_path: Path, rows: Path, encoder: Path) -> Path:
             "evaluations": 1,
             "save_seconds": 0.01,
         },
+        "gates": {"missing_languages": 100},
     }
     path.write_text(yaml.safe_dump(values), encoding="utf-8")
     return path

@@ -12,7 +12,7 @@ from pipelines import main, submission
 from polystilts.errors import Problems
 from polystilts.submission import score_folder
 
-WORDS = ("one", "two", "three", "four", "five", "six", "seven", "eight")
+WORDS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 
 
 @pytest.fixture
