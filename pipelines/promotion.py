@@ -365,15 +365,15 @@ def _registered(job: Job, measured: Mapping[tuple[str, int], Measured], outcome:
         best = max(plain, key=lambda m: (m.candidate.checkpoint_score or 0.0, -m.candidate.seed), default=None)
         baseline = score_bundle(job, best.cell, best.bundle) if best else []
         registered = _register(job, chosen, baseline, outcome)
+        if outcome.refused:
+            promotion.set_alias(registered.name, promotion.CHALLENGER, registered.version)
+            return replace(outcome, registered=registered)
         if best:
             version = registered if best is chosen else _register(job, best, [], None)
             promotion.set_alias(registered.name, registry.BASELINE, version.version)
-        if outcome.refused:
-            promotion.set_alias(registered.name, promotion.CHALLENGER, registered.version)
-        else:
-            decision = decision_json(outcome.decision, outcome.gates)
-            promotion.promote_version(registered, expected=outcome.replaced, decision=decision)
-    return replace(outcome, registered=registered, promoted=not outcome.refused)
+        decision = decision_json(outcome.decision, outcome.gates)
+        promotion.promote_version(registered, expected=outcome.replaced, decision=decision)
+    return replace(outcome, registered=registered, promoted=True)
 
 
 def _register(
