@@ -50,6 +50,7 @@ def run(parameters: Main) -> None:
     tracker = job.tracker
 
     from pipelines import phases, predictions, promotion
+    from polystilts.analysis.decision import READING
 
     steps = itertools.count(1)
 
@@ -68,6 +69,7 @@ def run(parameters: Main) -> None:
             outcome = promotion.promote(job, spec, own)
             promotion.say_outcome(job, outcome)
             best[spec.name] = outcome.chosen.cell
+        job.say(f"\n{READING}")
         heading("Deliver")
         promotion.deliver_champions(job, job.targets)
         benchmarks = names(parameters.submission) or job.preset.submission

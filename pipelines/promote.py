@@ -56,6 +56,7 @@ def run(parameters: Promote) -> None:
 
     from pipelines import phases, promotion
     from pipelines.job import training_stages
+    from polystilts.analysis.decision import READING
 
     with phases.whole(job, tracker, "promote", parameters):
         base = phases.base_checkpoint(job)
@@ -81,6 +82,7 @@ def run(parameters: Promote) -> None:
             outcomes.append(outcome)
         if not outcomes:
             raise MissingData(f"no finished candidates in {phases.shown(job.output)}", param="--all")
+    job.say(f"\n{READING}")
     refused = [f"{o.decision.target}: {gate.name}: {gate.message}" for o in outcomes for gate in o.refused]
     if refused:
         raise GateClosed("\n  - ".join(["promotion refused; the champion stays as it was", *refused]))

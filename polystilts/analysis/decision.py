@@ -2,63 +2,98 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from rich import box
 from rich.table import Table
 
 from polystilts.analysis.recipes import RecipeEstimate
 from polystilts.analysis.selection import ALPHA, TIE, Decision, Gate
+from polystilts.analysis.tables import short_names
+
+#: How the tables are to be read; once below all of them.
+READING = (
+    "Scores are points of the target's main metric on choice rows, as the bundle answers. Mean: over the languages "
+    "other than English; ±: half the 95 % interval. Differences are paired on the rows, p is adjusted by Holm. "
+    f"Means within {TIE} are tied: fewer training updates win. Shown to be worse: p under {ALPHA}. Can show: the "
+    "smallest true difference that these rows find with 80 % power. With fewer than 3 seeds an interval speaks of "
+    "these checkpoints, not of the recipe."
+)
 
 
-def decision_tables(decision: Decision, gates: Sequence[Gate], metric: str) -> Iterator[Table | str]:
-    """What a promotion prints: candidates, languages against the champion, gates, and how to read them."""
-    recipes = Table("recipe", "seeds", "mean", "to baseline", "p", "to champion", "worst", "", title=decision.target)
-    for line in decision.lines:
-        recipes.add_row(
-            line.recipe,
-            ",".join(map(str, line.seeds)),
-            interval(line.mean, signed=False),
-            interval(line.to_baseline),
-            _p(line.p_baseline),
-            interval(line.to_champion),
-            f"{line.worst[0]} {line.worst[1]:.1f}",
-            line.verdict,
-        )
-    yield recipes
-    if any(line.to_champion for line in decision.languages):
-        languages = Table("language", "n", "score", "to champion", "p worse", "can show", "")
-        for row in decision.languages:
-            languages.add_row(
-                row.language,
-                str(row.rows),
-                f"{row.score:.1f}",
-                interval(row.to_champion),
-                _p(row.p_worse),
-                f"{row.to_champion.smallest:.1f}" if row.to_champion else "",
-                row.verdict,
+def decision_tables(decision: Decision, gates: Sequence[Gate], metric: str) -> Iterator[Table]:
+    """What a promotion prints: candidates, languages against the champion where there is one, gates."""
+    shown = short_names([line.recipe for line in decision.lines])
+    legend = "\n".join(f"{name}: {recipe}" for recipe, name in shown.items() if name != recipe)
+    title = f"{decision.target}, {metric}"
+    yield _table(
+        ("recipe", "seeds", "mean", "to baseline", "p", "to champion", "worst", ""),
+        (
+            (
+                shown[line.recipe],
+                ",".join(map(str, line.seeds)),
+                interval(line.mean, signed=False),
+                interval(line.to_baseline),
+                _p(line.p_baseline),
+                interval(line.to_champion),
+                f"{line.worst[0]} {line.worst[1]:.1f}",
+                line.verdict,
             )
-        yield languages
-    conditions = Table("gate", "", "what was found")
-    for gate in gates:
-        conditions.add_row(gate.name, "open" if gate.passed else "[bold red]shut[/]", gate.message)
-    yield conditions
-    yield (
-        f"{metric} on choice rows, mean over the languages other than English, as the bundle answers; differences "
-        f"are paired on the rows, p is adjusted by Holm. Means within {TIE} are a tie: fewer training updates win. "
-        f"Shown to be worse: p under {ALPHA}. With fewer than 3 seeds an interval speaks of these checkpoints, not of "
-        "the recipe."
+            for line in decision.lines
+        ),
+        title=title,
+        caption=legend,
+    )
+    if any(line.to_champion for line in decision.languages):
+        yield _table(
+            ("language", "n", "score", "to champion", "p worse", "can show", ""),
+            (
+                (
+                    line.language,
+                    str(line.rows),
+                    f"{line.score:.1f}",
+                    interval(line.to_champion),
+                    _p(line.p_worse),
+                    f"{line.to_champion.smallest:.1f}" if line.to_champion else "",
+                    line.verdict,
+                )
+                for line in decision.languages
+            ),
+        )
+    yield _table(
+        ("gate", "", "what was found"),
+        ((gate.name, "open" if gate.passed else "[bold red]shut[/]", gate.message) for gate in gates),
     )
 
 
-def interval(comparison: RecipeEstimate | None, *, signed: bool = True) -> str:
-    """A value with its interval, as tables print it."""
-    if comparison is None:
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, title: str = "", caption: str = "") -> Table:
+    """Without the columns that are empty in every row."""
+    filled = list(rows)
+    kept = [place for place in range(len(heads)) if any(row[place] for row in filled)]
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1),
+        pad_edge=False,
+        title=title or None,
+        title_justify="left",
+        caption=caption or None,
+    )
+    for place in kept:
+        # Only the last column, of words, may break.
+        table.add_column(heads[place], no_wrap=place < len(heads) - 1)
+    for row in filled:
+        table.add_row(*(row[place] for place in kept))
+    return table
+
+
+def interval(estimate: RecipeEstimate | None, *, signed: bool = True) -> str:
+    """A value with half its 95 % interval, which is symmetric."""
+    if estimate is None:
         return ""
-    if not signed:
-        return f"{comparison.value:.1f} [{comparison.low:.1f}, {comparison.high:.1f}]"
-    return f"{comparison.value:+.1f} [{comparison.low:+.1f}, {comparison.high:+.1f}]"
+    value = f"{estimate.value:+.1f}" if signed else f"{estimate.value:.1f}"
+    return f"{value} ±{estimate.high - estimate.value:.1f}"
 
 
 def decision_json(decision: Decision, gates: Sequence[Gate]) -> dict[str, Any]:

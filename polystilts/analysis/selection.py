@@ -90,7 +90,7 @@ class RecipeLine:
 
     Attributes:
         worst: the language with the lowest score, and the score.
-        verdict: 'chosen', 'tied, costs more', or how it stands to the chosen one.
+        verdict: 'chosen', 'tied', or how it stands to the chosen one.
     """
 
     recipe: str
@@ -112,7 +112,7 @@ class LanguageLine:
         score: of the candidate on choice rows.
         to_champion: candidate minus champion; None without one.
         p_worse: one-sided, that the candidate is worse; adjusted over the languages (Holm).
-        verdict: '', 'worse' (shown, by more than the limit) or 'cannot tell' (the interval is wider than the limit).
+        verdict: '', 'worse' (shown, by more than the limit) or 'cannot tell' (the interval holds such a loss).
     """
 
     language: str
@@ -205,7 +205,7 @@ def decide(
             adjusted.get(recipe),
             to_champion.get(recipe),
             _worst(scores[recipe], spec),
-            "chosen" if recipe == winner else "tied, costs more" if recipe in tied else "",
+            "chosen" if recipe == winner else "tied" if recipe in tied else "",
         )
         for recipe, seeds in sorted(recipes.items(), key=lambda item: -means[item[0]].value)
     )
@@ -259,7 +259,8 @@ def _languages(spec: TaskSpec, own: Scores, live: Scores | None, limits: Limits)
         comparison = against[language]
         if comparison.value < -limits.language_loss and adjusted[language] < ALPHA:
             return "worse"
-        return "cannot tell" if comparison.high - comparison.low > 2 * limits.language_loss else ""
+        # Neither shown nor excluded: the interval is so wide that it holds a loss beyond the limit.
+        return "cannot tell" if comparison.low < -limits.language_loss else ""
 
     return tuple(
         LanguageLine(code, len(part.ids), scores[code], against.get(code), adjusted.get(code), verdict(code))
@@ -320,5 +321,5 @@ def _can_tell(languages: Sequence[LanguageLine], limits: Limits) -> Gate:
         not unknown,
         len(unknown),
         0,
-        message or f"every language's interval is narrower than ± {limits.language_loss} points",
+        message or f"no interval holds a loss of more than {limits.language_loss} points",
     )
