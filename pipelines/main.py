@@ -63,12 +63,13 @@ def run(parameters: Main) -> None:
         heading("Compare")
         phases.summary_of(job, cells).render(job.console)
         heading("Export every candidate, measure it as served, promote the best of each target")
-        best = {}
+        outcomes = []
         for spec in job.targets:
             own = [cell for cell in cells if cell.spec.name == spec.name]
             outcome = promotion.promote(job, spec, own)
             promotion.say_outcome(job, outcome)
-            best[spec.name] = outcome.chosen.cell
+            outcomes.append(outcome)
+        promotion.log_heat_map(job, outcomes)
         job.say(f"\n{READING}")
         heading("Deliver")
         promotion.deliver_champions(job, job.targets)
@@ -76,6 +77,7 @@ def run(parameters: Main) -> None:
         if benchmarks and NONE not in benchmarks:
             heading("Submit: the best of each target in the files of the benchmarks")
             for benchmark in benchmarks:
+                best = {outcome.decision.target: outcome.chosen.cell for outcome in outcomes}
                 folder = predictions.write_best(job, benchmark, best)
                 job.say(f"  {benchmark}: predictions and labels in {phases.shown(folder)}")
         if parameters.serve:

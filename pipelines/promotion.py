@@ -16,6 +16,7 @@ import mlflow
 from pipelines import phases
 from pipelines.job import BASELINE, Job, training_stages
 from pipelines.phases import Cell, root_of, seed_of, shown, stages_of
+from polystilts.analysis.card_plot import heat_map
 from polystilts.analysis.decision import decision_json, decision_tables
 from polystilts.analysis.selection import Candidate, Decision, Gate, Limits, decide
 from polystilts.data.roles import Role, evaluation_languages
@@ -31,6 +32,7 @@ from polystilts.runtime.folders import digest_of, read_json, write_json
 from polystilts.runtime.models_folder import deliver
 from polystilts.tasks import TaskSpec, get_task
 from polystilts.tracking import promotion, registry
+from polystilts.tracking.card.values import MICRO_NOTE
 from polystilts.tracking.promotion import AliasMoved
 from polystilts.training.checkpoint import Checkpoint, code_digest, open_checkpoint
 
@@ -418,6 +420,16 @@ def say_outcome(job: Job, outcome: Outcome) -> None:
     else:
         instead = f", replacing version {replaced}" if replaced else ""
         job.say(f"  {registered.name} version {registered.version} ({recipe}): champion{instead}")
+
+
+def log_heat_map(job: Job, outcomes: Sequence[Outcome]) -> None:
+    """Recipes against targets, means on choice rows, as a picture in the reports and the active run."""
+    scores = {(line.recipe, o.decision.target): line.mean.value for o in outcomes for line in o.decision.lines}
+    folder = job.output / "reports"
+    folder.mkdir(parents=True, exist_ok=True)
+    note = MICRO_NOTE if job.source.name == "micro" else ""
+    picture = heat_map(scores, folder / "heat_map.png", note=note)
+    mlflow.log_artifact(str(picture), "report")
 
 
 def deliver_champions(job: Job, targets: Sequence[TaskSpec]) -> None:
