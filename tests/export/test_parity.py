@@ -43,8 +43,17 @@ def test_another_answer_is_listed_and_refused():
     assert [text.split(";")[0] for text in found.failures()] == [
         "the metric of sw differs by -50",
         '1 rows have another answer without a near-tie (margin < 0.0001), the first \'3-0\' (sw): "a" became "b"',
-        "1 of 4 rows have another answer",
     ]
+    after[0] = row(before[0].id, "en", "a", "c")
+    assert "2 of 4 rows have another answer" in parity(before, after, ACCURACY).failures()[-1]
+
+
+def test_a_near_tie_moves_no_metric():
+    """Which of two equal answers is given may decide right and wrong; it says nothing of the export."""
+    before, after = rows([("en", "a"), ("en", "a")]), rows([("en", "a"), ("en", "b")])
+    found = parity(before, after, ACCURACY, margins={("en", before[1].id): 1e-5})
+    assert (found.largest_difference, len(found.disagreements), found.failures()) == (0.0, 1, [])
+    assert parity(before, after, ACCURACY, margins={("en", before[1].id): 1e-3}).failures()
 
 
 @pytest.mark.parametrize(("edge", "refused"), [(9e-5, False), (1.1e-4, True), (None, True)])
