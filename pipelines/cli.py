@@ -50,7 +50,9 @@ def parse(model: type[P], arguments: Sequence[str], *, program: str, examples: s
     for name, field in model.model_fields.items():
         # A name of several words may be written with hyphens, as command lines usually are.
         spellings = dict.fromkeys((f"--{name}", f"--{name.replace('_', '-')}"))
-        parser.add_argument(*spellings, dest=name, default=None, metavar=_metavar(field), help=_help(field))
+        # A switch needs no value: `--strict` is `--strict true`.
+        switch: dict[str, Any] = {"nargs": "?", "const": "true"} if field.annotation is bool else {}
+        parser.add_argument(*spellings, dest=name, default=None, metavar=_metavar(field), help=_help(field), **switch)
     known, unknown = parser.parse_known_args(list(arguments))
     options = [f"--{name}" for name in model.model_fields]
     problems: list[PolystiltsError] = []

@@ -17,7 +17,7 @@ from polystilts.analysis.intervals import language_rows
 from polystilts.analysis.recipes import RecipeEstimate, compare, mean_of_recipe
 from polystilts.metrics import get_metric
 from polystilts.metrics.bank import BankRow
-from polystilts.tasks import TaskSpec, get_task
+from polystilts.tasks import TASKS, TaskSpec, get_task
 from polystilts.tracking.card import (
     Card,
     DataLine,
@@ -136,7 +136,7 @@ def card_of(
         intended_use=INTENDED_USE,
         limits=(
             "One seed's model: the intervals are over rows and speak of this checkpoint, not of its recipe.",
-            "Trained in English alone." if training_stages(spec) else "Not trained for this target.",
+            _trained_in(spec, lineage),
         ),
         lineage=_lineage(measured, lineage),
         full=full,
@@ -146,20 +146,27 @@ def card_of(
 def contamination(spec: TaskSpec, lineage: Mapping[str, Any]) -> str:
     """Which evaluation texts the base or a training task may have seen."""
     known = []
-    trained = {task["name"] for task in training_data(lineage)}
     if spec.drawn_from:
         source = get_task(spec.drawn_from).title
         known.append(
-            f"The English rows of {spec.title} are validation rows of {source}: they trained nothing and chose no "
-            "checkpoint."
+            f"The English rows of {spec.title} are validation rows of {source}: they trained nothing, and its report "
+            "rows chose no checkpoint."
         )
-    stages = set(training_stages(spec))
-    if any(stages & {name} for name in trained) and lineage.get("recipe", "baseline") != "baseline":
-        again = sorted(stages & {task for task in str(lineage.get("recipe", "")).split("+")})
-        if again:
-            known.append(f"The recipe holds the target's own English training set ({', '.join(again)}).")
+    stages = {get_task(name).data for name in training_stages(spec)}
+    recipe = [get_task(name) for name in str(lineage.get("recipe", "")).split("+") if name in TASKS]
+    before = {get_task(name).data for task in recipe for name in task.parts or (task.name,)}
+    if again := sorted(stages & before):
+        known.append(f"The recipe holds the target's own English training set ({', '.join(again)}).")
     known.append("Whether the base has seen evaluation texts in its pretraining was not checked.")
     return " ".join(known)
+
+
+def _trained_in(spec: TaskSpec, lineage: Mapping[str, Any]) -> str:
+    tasks = [get_task(task["name"]) for task in training_data(lineage)]
+    translated = [task.title for task in tasks if task.train_languages != ("en",)]
+    if translated:
+        return f"Trained in further languages on {', '.join(translated)}: not zero-shot in those."
+    return "Trained in English alone." if training_stages(spec) else "Not trained for this target."
 
 
 def _decisions(outcome: Outcome) -> tuple[DecisionLine, ...]:

@@ -554,6 +554,27 @@ def recipe_of(checkpoint: Checkpoint) -> str:
     return str(checkpoint.lineage.get("recipe", BASELINE))
 
 
+def as_today(job: Job, lineage: Mapping[str, Any]) -> bool:
+    """Whether a checkpoint was trained, all the way from its base, on the job's rows with the job's settings."""
+    while lineage.get("phase") in ("intermediate", "target"):
+        names = [task["name"] for task in lineage["tasks"]]
+        for task in lineage["tasks"]:
+            spec = get_task(task["name"])
+            if not training_languages(job.source, spec) or task["data"] != _training_fingerprint(job.source, spec):
+                return False
+        shared = job.knobs(names[0]) if len(names) == 1 else job.preset.training
+        if _deciding(lineage["settings"]) != _deciding(shared.model_dump(mode="json")):
+            return False
+        lineage = lineage["parent"]
+    return True
+
+
+def _deciding(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that change what is learnt, as JSON has them."""
+    kept = {name: value for name, value in settings.items() if name not in ("save_seconds", "log_every")}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in kept.items()}
+
+
 def seed_of(job: Job, checkpoint: Checkpoint) -> int:
     """Of its last training; of a model that was not trained here the job's."""
     return int(checkpoint.lineage.get("seed", job.seed))

@@ -70,6 +70,7 @@ class GateKnobs(_Settings):
     """What a promotion allows (`polystilts.analysis.selection.Limits` says what each means)."""
 
     missing_languages: int = Field(0, ge=0, description="languages of the set that may lack rows")
+    mean_loss: float = Field(0.5, ge=0)
     language_loss: float = Field(1.5, ge=0)
     low_resource_loss: float = Field(0.5, ge=0)
     quantisation_mean_loss: float = Field(0.5, ge=0)

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from pipelines.cli import ROOT, command
 from pipelines.job import NONE, Job, JobParameters, missing_rows, names
-from polystilts.errors import GateClosed, InvalidValue, MissingData, PolystiltsError
+from polystilts.errors import GateClosed, InvalidValue, MissingData, NoModel, PolystiltsError, UnknownName
 from polystilts.tasks import TASKS
 
 EXAMPLES = """\
@@ -39,12 +39,16 @@ class Promote(JobParameters):
         return NONE, self.target or NONE
 
     def problems(self) -> Sequence[PolystiltsError]:
-        found = list(super().problems())
+        # Going back needs the registry alone, not the rows.
+        found = self._unknown_targets() if self.rollback else list(super().problems())
         if bool(self.target) == self.all:
             found.append(InvalidValue("give either --target or --all", param="--target", given=self.target))
         if self.rollback and (self.all or self.dry_run):
             found.append(InvalidValue("--rollback goes with --target alone", param="--rollback", given=True))
         return found
+
+    def _unknown_targets(self) -> list[PolystiltsError]:
+        return [UnknownName("task", name, TASKS, param="--target") for name in names(self.target) if name not in TASKS]
 
 
 def run(parameters: Promote) -> None:
@@ -60,13 +64,16 @@ def run(parameters: Promote) -> None:
 
     with phases.whole(job, tracker, "promote", parameters):
         base = phases.base_checkpoint(job)
-        given = phases.stages_of(base.lineage)
+        # A checkpoint trained here that was given by hand is the only candidate.
+        given = base.lineage["phase"] in ("intermediate", "target")
+        stages = phases.stages_of(base.lineage)
         outcomes = []
         for spec in job.targets or [spec for spec in TASKS.values() if spec.is_target]:
             if parameters.all and missing_rows(job.source, (), [spec], parameters.options):
                 continue
-            alone = given and given == training_stages(spec)
-            checkpoints = [base] if alone or given else promotion.finished_checkpoints(job, spec)
+            if parameters.all and given and stages != training_stages(spec):
+                continue
+            checkpoints = [base] if given else promotion.finished_checkpoints(job, spec)
             if parameters.all and not checkpoints:
                 continue
             if not checkpoints:
@@ -94,8 +101,11 @@ def _roll_back(targets: Sequence[str]) -> None:
     check_tracker(os.environ.setdefault("MLFLOW_TRACKING_URI", f"sqlite:///{ROOT / 'mlflow.db'}"))
     from polystilts.tracking import promotion, registry
 
-    for target in targets:
-        name = registry.model_name(target)
+    named = {target: registry.model_name(target) for target in targets}
+    stuck = [name for name in named.values() if not promotion.earlier_champions(name)]
+    if stuck:
+        raise NoModel(f"no earlier champion of {', '.join(stuck)}; nothing was changed", param="--target")
+    for name in named.values():
         before, after = promotion.rollback(name)
         print(f"{name}: champion is version {after} again, not {before}; run deliver to serve it")
 

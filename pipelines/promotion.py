@@ -12,6 +12,7 @@ from statistics import median
 from typing import Any
 
 import mlflow
+from filelock import FileLock
 
 from pipelines import phases
 from pipelines.job import BASELINE, Job, training_stages
@@ -41,6 +42,8 @@ PARITY_ROWS = 8
 
 #: Texts whose latency is taken, one at a time.
 TIMED_TEXTS = 32
+
+_LATENCIES: dict[str, float] = {}
 
 
 @dataclass(frozen=True)
@@ -85,18 +88,28 @@ class Outcome:
 
 
 def finished_checkpoints(job: Job, spec: TaskSpec) -> list[Checkpoint]:
-    """The finished candidates of a target in the job's output folder: same source, same base, the newest of each
-    recipe and seed. A target that is not trained has the encoders themselves."""
+    """The finished candidates of a target in the job's output folder, the newest of each recipe and seed.
+
+    They have the job's base, rows and settings: seeds are replicates only if nothing else differs. A target that is not
+    trained has the encoders themselves.
+    """
     base = phases.base_checkpoint(job)
     stages = training_stages(spec)
     pattern = "target-*" if stages else "intermediate-*"
     folders = sorted((job.output / "checkpoints").glob(pattern), key=lambda folder: folder.stat().st_mtime)
     found = {} if stages else {(phases.recipe_of(base), job.seed): base}
+    others = 0
     for checkpoint in map(open_checkpoint, folders):
-        same_source = checkpoint.lineage.get("source") == job.source.name.partition(":")[0]
-        same_base = root_of(checkpoint.lineage)["weights"] == root_of(base.lineage)["weights"]
-        if same_source and same_base and stages_of(checkpoint.lineage) == stages:
+        if stages_of(checkpoint.lineage) != stages:
+            continue
+        if root_of(checkpoint.lineage)["weights"] == root_of(base.lineage)["weights"] and phases.as_today(
+            job, checkpoint.lineage
+        ):
             found[phases.recipe_of(checkpoint), seed_of(job, checkpoint)] = checkpoint
+        else:
+            others += 1
+    if others:
+        job.say(f"  {spec.name}: {others} checkpoints of another base, other rows or other settings are left out")
     return list(found.values())
 
 
@@ -154,13 +167,14 @@ def score_bundle(job: Job, cell: Cell, bundle: Bundle, role: Role | None = None)
             load_predictor(bundle, max_tokens=job.preset.evaluation.max_tokens),
             job.source,
             spec,
-            list(rows.rows),
+            [],
             recipe=cell.recipe,
             seed=seed_of(job, cell.checkpoint),
-            layer=cell.layer,
+            # The bundle says how it answers: a champion of other days may pool another layer.
+            layer=next(iter(bundle.settings.layers), None),
             rows=rows.only(role) if role else rows,
         )
-        write_bank(bank, result.rows)
+        write_bank(bank, [row for row in result.rows if role in (None, row.role)])
     # Equal bundles of two recipes share a file.
     return [replace(row, recipe=cell.recipe, seed=seed_of(job, cell.checkpoint)) for row in read_bank(bank)]
 
@@ -203,25 +217,27 @@ def quantised(job: Job, cell: Cell, plain: Bundle) -> tuple[Bundle, dict[str, An
     key = digest_of({"bundle": plain.digest, "reference": reference, "limits": limits, "code": code_digest("export")})
     place = job.output / "bundles" / f"{cell.spec.name}-{key[:16]}-int8"
     report_file = place.with_name(f"{place.name}.json")
-    if not report_file.is_file():
 
-        def score(bundle: Bundle) -> dict[str, float]:
-            if bundle.digest == plain.digest:
-                return reference
-            return scores_by_language(cell.spec, score_bundle(job, cell, bundle, "choice"), "choice")
+    def score(bundle: Bundle) -> dict[str, float]:
+        if bundle.digest == plain.digest:
+            return reference
+        return scores_by_language(cell.spec, score_bundle(job, cell, bundle, "choice"), "choice")
 
-        with job.tracker.run("export", f"int8/{cell.spec.name} from {cell.recipe}", key, {"task": cell.spec.name}):
-            if place.is_dir():  # a run that was killed before it wrote its report
-                shutil.rmtree(place)
-            report = int8_within(plain, place, score=score, mean_limit=limits[0], language_limit=limits[1])
-            write_json(report_file, report.to_json())
-            mlflow.log_artifact(str(report_file))
-    report_json = read_json(report_file)
-    last = report_json["tried"][-1]
-    if last["fits"]:
-        return open_bundle(place), report_json
-    job.say(f"  {cell.spec.name} from {cell.recipe} stays fp32: {quantisation_message(report_json)}")
-    return plain, report_json
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(place.with_name(f".{place.name}.lock")):
+        # The report is written last; a run that was killed before, or lost its folder, does it again.
+        report = read_json(report_file) if report_file.is_file() else None
+        if report is None or (report["tried"][-1]["fits"] and not place.is_dir()):
+            shutil.rmtree(place, ignore_errors=True)
+            with job.tracker.run("export", f"int8/{cell.spec.name} from {cell.recipe}", key, {"task": cell.spec.name}):
+                found = int8_within(plain, place, score=score, mean_limit=limits[0], language_limit=limits[1])
+                write_json(report_file, found.to_json())
+                mlflow.log_artifact(str(report_file))
+            report = read_json(report_file)
+    if report["tried"][-1]["fits"]:
+        return open_bundle(place), report
+    job.say(f"  {cell.spec.name} from {cell.recipe} stays fp32: {quantisation_message(report)}")
+    return plain, report
 
 
 def quantisation_message(report: Mapping[str, Any]) -> str:
@@ -263,11 +279,12 @@ def _decided(job: Job, spec: TaskSpec, measured: Mapping[tuple[str, int], Measur
     some = next(iter(measured.values())).cell
     live = _champion(job, some) if before else None
     champion = replace(live, rows=[row for row in live.rows if row.role == "choice"]) if live else None
+    world = _same_world(job, live.name) if live else []
     limits = Limits(**job.preset.gates.model_dump(), strict=strict)
     expected = spec.languages if job.source.name != "micro" else tuple(evaluation_languages(job.source, spec))
     decision = decide(spec, [m.candidate for m in measured.values()], champion, limits, expected=expected)
     chosen = measured[decision.chosen.recipe, decision.chosen.seed]
-    gates = (*decision.gates, *_bundle_gates(job, chosen, limits))
+    gates = (*decision.gates, *world, *_bundle_gates(job, chosen, limits))
     for table in decision_tables(decision, gates, get_metric(spec.metric).title):
         job.console.print(table)
     return Outcome(decision, gates, chosen, None, before, False, live.rows if live else ())
@@ -279,7 +296,16 @@ def _champion(job: Job, cell: Cell) -> Candidate:
         registered, bundle = registry.champion(cell.spec.name, Path(folder))
         rows = score_bundle(job, cell, bundle)
     recipe, seed = str(registered.tags.get("recipe", "")), int(registered.tags.get("seed") or 0)
-    return Candidate(recipe, seed, [replace(row, recipe=recipe, seed=seed) for row in rows])
+    rows = [replace(row, recipe=recipe, seed=seed) for row in rows]
+    return Candidate(recipe, seed, rows, name=str(registered.tags.get("source", "")))
+
+
+def _same_world(job: Job, source: str) -> list[Gate]:
+    """A model of the micro world may not take the place of one of real rows."""
+    if job.source.name != "micro" or source == "micro":
+        return []
+    message = f"the champion was trained on rows from {source or 'elsewhere'}, this candidate in the micro world"
+    return [Gate("same world", False, job.source.name, source, message)]
 
 
 def _bundle_gates(job: Job, chosen: Measured, limits: Limits) -> list[Gate]:
@@ -315,7 +341,7 @@ def _parity_gate(job: Job, chosen: Measured) -> Gate:
     if found.disagreements and cell.spec.format != "sentence":
         found = parity(cell.rows, answers, metric, margins=_margins(job, cell, found))
     # A neighbour found has no scores in the bank; its vectors were compared when the bundle was written.
-    few = len(found.disagreements) <= max(1, found.rows // 1000)
+    few = len(found.disagreements) <= max(1, found.rows // 10_000)
     failures = ([] if few else ["too many"]) if cell.spec.format == "sentence" else found.failures()
     message = "; ".join(
         [f"{len(found.disagreements)} of {found.rows} answers differ between torch and ONNX in fp32", *failures]
@@ -342,15 +368,19 @@ def _margins(job: Job, cell: Cell, found: Parity) -> dict[tuple[str, str], float
 
 
 def latency_ms(job: Job, chosen: Measured) -> float:
-    """Median time of one text by itself, on one thread, over the shortest to longest of a few choice rows."""
-    predictor = load_predictor(chosen.bundle, threads=1)
-    examples = phases.rows_of(job, chosen.cell.spec).examples(4)[:TIMED_TEXTS]
-    taken = []
-    for example in examples:
-        start = time.perf_counter()
-        predictor.predict([example])
-        taken.append(1000 * (time.perf_counter() - start))
-    return median(taken)
+    """Median time of one text by itself on one thread, over choice rows of all languages; measured once a bundle."""
+    if chosen.bundle.digest not in _LATENCIES:
+        predictor = load_predictor(chosen.bundle, threads=1)
+        examples = phases.rows_of(job, chosen.cell.spec).examples(4)
+        examples = examples[:: max(1, len(examples) // TIMED_TEXTS)]
+        predictor.predict(examples[:1])  # the first call is slower
+        taken = []
+        for example in examples:
+            start = time.perf_counter()
+            predictor.predict([example])
+            taken.append(1000 * (time.perf_counter() - start))
+        _LATENCIES[chosen.bundle.digest] = median(taken)
+    return _LATENCIES[chosen.bundle.digest]
 
 
 def _registered(job: Job, measured: Mapping[tuple[str, int], Measured], outcome: Outcome) -> Outcome:
@@ -368,7 +398,8 @@ def _registered(job: Job, measured: Mapping[tuple[str, int], Measured], outcome:
         baseline = score_bundle(job, best.cell, best.bundle) if best else []
         registered = _register(job, chosen, baseline, outcome)
         if outcome.refused:
-            promotion.set_alias(registered.name, promotion.CHALLENGER, registered.version)
+            if registered.version != registry.alias_version(registered.name, registry.CHAMPION):
+                promotion.set_alias(registered.name, promotion.CHALLENGER, registered.version)
             return replace(outcome, registered=registered)
         if best:
             version = registered if best is chosen else _register(job, best, [], None)
@@ -400,7 +431,8 @@ def _register(
     registered = registry.register_bundle(
         bundle, checkpoint_id=registry.checkpoint_model_id(cell.checkpoint), tags=tags, description=page
     )
-    if outcome:
+    if outcome and registered.version != outcome.replaced:
+        # Registered before; the champion keeps the page it was promoted with.
         registry.describe_version(registered, page)
     return registered
 

@@ -106,17 +106,12 @@ class ScoredRows:
         return sum(map(len, self.rows.values())) + sum(len(p.queries) + len(p.candidates) for p in pools)
 
     def only(self, role: Role) -> ScoredRows:
-        """The rows of one role; of collections its queries, among all the candidates that they had."""
-        pools = {
-            name: [
-                Pool(queries, pool.candidates)
-                for pool in group
-                if (queries := [query for query in pool.queries if query[0] == role])
-            ]
-            for name, group in self.pools.items()
-        }
+        """The rows of one role, where a row is answered by itself. Retrieval stays whole, as every query is among the
+        neighbours of another: there the other role's rows are dropped from the result."""
+        if self.pools or any(isinstance(row, SentencePair) for own in self.rows.values() for _, row in own):
+            return self
         rows = {language: [row for row in own if row[0] == role] for language, own in self.rows.items()}
-        return ScoredRows(rows, pools, self.unlabelled)
+        return ScoredRows(rows, {}, self.unlabelled)
 
     def examples(self, count: int) -> list[Any]:
         """Of every language `count` choice rows, as a predictor takes them; of collections queries and candidates."""

@@ -53,6 +53,7 @@ class Limits:
     """What the gates allow, in points of the main metric unless it says otherwise.
 
     Attributes:
+        mean_loss: the mean over languages other than English may not be shown to be worse than the champion's by more.
         language_loss: no language may be shown to be worse than the champion by more.
         low_resource_loss: nor the languages with little or no text in CC-100, taken together.
         quantisation_mean_loss, quantisation_language_loss: what int8 may cost against fp32.
@@ -63,6 +64,7 @@ class Limits:
     """
 
     missing_languages: int = 0
+    mean_loss: float = 0.5
     language_loss: float = 1.5
     low_resource_loss: float = 0.5
     quantisation_mean_loss: float = 0.5
@@ -214,7 +216,11 @@ def decide(
     languages = _languages(spec, own, live, limits)
     gates = [_all_scored(everywhere, expected or spec.languages, limits)]
     if live:
-        gates += [_no_language_worse(languages, limits), *_low_resource(spec, own, live, limits)]
+        gates += [
+            _mean_not_worse(against(live, own, fixed=True), limits),
+            _no_language_worse(languages, limits),
+            *_low_resource(spec, own, live, limits),
+        ]
         if limits.strict:
             gates.append(_can_tell(languages, limits))
     return Decision(spec.name, lines, chosen, languages, tuple(gates))
@@ -273,6 +279,16 @@ def _all_scored(scored: Sequence[str], expected: Sequence[str], limits: Limits) 
     message = f"not scored in {', '.join(missing)}" if missing else f"scored in all {len(expected)} languages"
     passed = len(missing) <= limits.missing_languages
     return Gate("languages scored", passed, len(missing), limits.missing_languages, message)
+
+
+def _mean_not_worse(found: Comparison | None, limits: Limits) -> Gate:
+    """Small losses everywhere are shown by all languages together."""
+    assert found is not None  # a fixed model shares every seed
+    worse = found.value < -limits.mean_loss and found.p_worse < ALPHA
+    message = (
+        f"the mean over languages is {found.value:+.1f} points [{found.low:+.1f}, {found.high:+.1f}] to the champion"
+    )
+    return Gate("mean not worse", not worse, round(found.value, 2), -limits.mean_loss, message)
 
 
 def _no_language_worse(languages: Sequence[LanguageLine], limits: Limits) -> Gate:

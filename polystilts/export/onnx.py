@@ -125,9 +125,9 @@ def export_bundle(
             lineage={
                 **{k: v for k, v in checkpoint.lineage.items() if k not in ("files", "format")},
                 "languages": list(languages),
-                "export": export_notes(onnx.load(folder / "model.onnx", load_external_data=False)),
             },
             self_test=record_self_test(ort_predictor, shortest, tolerance=SELF_TEST_FP32),
+            export=export_notes(onnx.load(folder / "model.onnx", load_external_data=False)),
         )
         for path in folder.iterdir():
             path.chmod(0o444)

@@ -73,7 +73,7 @@ def derive(
 
     Args:
         tolerance: of the new self-test.
-        notes: added to `lineage["export"]`.
+        notes: added to `Bundle.export`.
         tokenizer: text of another ``tokenizer.json``.
         rows: input ids of the self-test; default: those of the source.
     """
@@ -91,10 +91,8 @@ def derive(
             target=source.target,
             settings=source.settings,
             precision=precision,
-            lineage={
-                **source.lineage,
-                "export": {**source.lineage.get("export", {}), **export_notes(model), "from": source.digest, **notes},
-            },
+            lineage=source.lineage,
+            export={**source.export, **export_notes(model), "from": source.digest, **notes},
             self_test=record_self_test(predictor, features, tolerance=tolerance),
         )
         for path in folder.iterdir():

@@ -172,6 +172,8 @@ def download_version(name: str, version: str, into: Path) -> tuple[Registered, B
         ChecksumMismatch: the store returned something else than was registered.
     """
     found = MlflowClient().get_model_version(name, version)
+    if not {"digest", "target"} <= found.tags.keys():
+        raise ChecksumMismatch(f"version {version} of {name} has no digest: no promotion registered it")
     into.mkdir(parents=True, exist_ok=True)
     place = tempfile.mkdtemp(prefix=f"{name}-{version}-", dir=into)  # never beside what is there already
     folder = Path(mlflow.artifacts.download_artifacts(found.source, dst_path=place))

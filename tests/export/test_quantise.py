@@ -112,7 +112,7 @@ class TestEveryFormat:
     def test_what_the_bundle_says(self, bundles, made, name):
         bundle = open_bundle(made(name).folder)
         assert (bundle.precision, bundle.target, bundle.settings) == ("int8", name, bundles(name).settings)
-        export = bundle.lineage["export"]
+        export = bundle.export
         assert export["opset"] == 20 and export["ir_version"] == 10
         assert export["instruction_set"] == instruction_set()
         assert export["quantisation"]["name"] == "per-tensor" and export["from"] == bundles(name).digest
@@ -201,12 +201,12 @@ def test_the_layer_with_an_outlier_is_found(bundles, tmp_path):
     outlier = quantising.derive(bundle, tmp_path / "o", model, precision="fp32", tolerance=1e-3, notes={})
     assert sensitive(outlier, RECIPES[0])[0] == plain[-1]
     kept = quantise(outlier, tmp_path / "q", recipe=QuantRecipe("one", excluded=0.01))
-    assert kept.lineage["export"]["excluded"] == [plain[-1]]
+    assert kept.export["excluded"] == [plain[-1]]
 
 
 def test_fp16(bundles, tmp_path):
     bundle = fp16(bundles("span"), tmp_path / "h")
-    assert bundle.precision == "fp16" and bundle.lineage["export"]["device"] == "cuda"
+    assert bundle.precision == "fp16" and bundle.export["device"] == "cuda"
     assert size(bundle) < 0.6 * size(bundles("span"))
     rows = rows_of(bundle)
     for a, b in zip(*(load_predictor(x, threads=1).run(rows) for x in (bundles("span"), bundle)), strict=True):
@@ -228,7 +228,7 @@ class Scores:
         self.answers, self.seen = list(answers), []
 
     def __call__(self, bundle):
-        self.seen.append(bundle.lineage["export"].get("quantisation", {}).get("name"))
+        self.seen.append(bundle.export.get("quantisation", {}).get("name"))
         return self.answers[len(self.seen) - 1]
 
 
@@ -243,7 +243,7 @@ def test_the_first_recipe_within_the_limits_is_kept(bundles, tmp_path):
     report = int8_within(bundles("pair"), place, score=score)
     assert score.seen == [None, "per-tensor", "per-channel", "exclude-10%"]
     assert report.bundle is not None and report.bundle.folder == place
-    assert open_bundle(place).lineage["export"]["quantisation"]["name"] == "exclude-10%"
+    assert open_bundle(place).export["quantisation"]["name"] == "exclude-10%"
     assert [item.fits for item in report.tried] == [False, False, True]
     first, second, third = report.tried
     assert (first.worst_language, first.worst_loss) == ("sw", 2.0)

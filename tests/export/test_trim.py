@@ -77,7 +77,7 @@ def test_what_is_kept_and_written(bundles, tmp_path):
     assert pieces._tokenizer.token_to_id("<mask>") == pieces.vocabulary_size - 1
     model = onnx.load(small.folder / "model.onnx", load_external_data=False)
     assert [table.dims[0] for _, table in tables(model.graph)] == [pieces.vocabulary_size]
-    assert small.lineage["export"]["vocabulary"] == {"pieces": pieces.vocabulary_size, "of": 401, "characters": True}
+    assert small.export["vocabulary"] == {"pieces": pieces.vocabulary_size, "of": 401, "characters": True}
     assert run_self_test(small, load_predictor(small, threads=1)) == 0
 
 

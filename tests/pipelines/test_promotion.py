@@ -12,9 +12,12 @@ import pytest
 from mlflow.tracking import MlflowClient
 from safetensors.numpy import load_file, save_file
 
-from pipelines import promote
+from pipelines import phases, promote, promotion
+from pipelines.cli import parse
+from pipelines.job import Job
 from polystilts.errors import GateClosed, NoModel
 from polystilts.formats import Pieces
+from polystilts.tasks import get_task
 
 ENCODER = Path(__file__).resolve().parents[2] / "polystilts/data/micro/encoder"
 NAME = "polystilts-tatoeba"
@@ -58,7 +61,7 @@ def test_a_candidate_with_one_language_spoiled_is_refused(
     tracking: MlflowClient, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     good, bad = encoder(tmp_path / "good"), encoder(tmp_path / "bad", without="zh")
-    with pytest.raises(NoModel, match="nothing to roll back"):
+    with pytest.raises(NoModel, match="no earlier champion of polystilts-tatoeba; nothing was changed"):
         promote.run(ask(tmp_path, good, rollback=True))
 
     promote.run(ask(tmp_path, good, dry_run=True))
@@ -93,3 +96,22 @@ def test_what_is_asked_for_must_fit(tmp_path: Path) -> None:
     assert [str(problem) for problem in neither] == ["give either --target or --all"]
     both = promote.Promote(target="tatoeba", all=True, rollback=True, base=str(ENCODER)).problems()
     assert len(both) == 2
+
+
+def test_switches_need_no_value() -> None:
+    asked = parse(
+        promote.Promote, ["--target", "tatoeba", "--dry-run", "--strict", f"--base={ENCODER}"], program="promote"
+    )
+    assert (asked.dry_run, asked.strict, asked.all) == (True, True, False)
+
+
+def test_choice_rows_alone_are_answered_as_among_all_rows(tracking: MlflowClient, tmp_path: Path) -> None:
+    """Of retrieval every query is a neighbour of the others: half a pool would be easier."""
+    asked = ask(tmp_path, encoder(tmp_path / "good"))
+    job = Job.open(asked)
+    for name in ("tatoeba", "bucc2018"):
+        cell = phases.score_checkpoint(job, get_task(name), phases.base_checkpoint(job))
+        bundle = promotion.export_cell(job, cell)
+        whole = [row for row in promotion.score_bundle(job, cell, bundle) if row.role == "choice"]
+        assert promotion.score_bundle(job, cell, bundle, "choice") == whole
+        assert whole
