@@ -14,7 +14,7 @@ from pipelines.phases import root_of
 from pipelines.promotion import Measured, Outcome, latency_ms, training_data
 from polystilts.analysis.card_plot import language_plot
 from polystilts.analysis.intervals import language_rows
-from polystilts.analysis.recipes import RecipeEstimate, compare, mean_of_recipe
+from polystilts.analysis.recipes import Comparison, RecipeEstimate, compare, mean_of_recipe
 from polystilts.metrics import get_metric
 from polystilts.metrics.bank import BankRow
 from polystilts.tasks import TASKS, TaskSpec, get_task
@@ -80,23 +80,23 @@ def card_of(
     others = [language for language in languages if language != "en"] or languages
     verdicts = {line.language: line.verdict for line in outcome.decision.languages} if outcome else {}
 
-    def against(other: Mapping[int, Any], names: Sequence[str]) -> RecipeEstimate | None:
+    def against(other: Mapping[int, Any], names: Sequence[str]) -> Comparison | None:
         if not other[0]:
             return None
         return compare(own, other, metric, joint=spec.parallel, languages=names, fixed_base=True)
 
     lines = []
     for language in languages:
-        to_champion = against(live, [language])
+        to_champion, to_baseline = against(live, [language]), against(base, [language])
         lines.append(
             LanguageLine(
                 language,
                 len(own[0][language].ids),
-                _interval(mean_of_recipe(own, metric, joint=spec.parallel, languages=[language])),
-                _optional(against(base, [language])),
+                _score(mean_of_recipe(own, metric, joint=spec.parallel, languages=[language])),
+                _optional(to_baseline),
                 _optional(to_champion),
-                getattr(to_champion, "smallest", None),
-                verdicts.get(language) or "ok",  # type: ignore[arg-type]
+                getattr(to_champion or to_baseline, "smallest", None),
+                (verdicts.get(language) or "ok") if live[0] else "not compared",  # type: ignore[arg-type]
             )
         )
     return Card(
@@ -108,7 +108,7 @@ def card_of(
         seed=measured.candidate.seed,
         source=job.source.name.partition(":")[0],
         precision=measured.bundle.precision,
-        mean=_interval(mean_of_recipe(own, metric, joint=spec.parallel, languages=others)),
+        mean=_score(mean_of_recipe(own, metric, joint=spec.parallel, languages=others)),
         languages=tuple(lines),
         to_baseline=_optional(against(base, others)),
         to_champion=_optional(against(live, others)),
@@ -120,13 +120,13 @@ def card_of(
         ),
         data=tuple(
             DataLine(
-                task["name"],
+                f"{task['name']} ({phase})",
                 task["licence"],
                 get_task(task["name"]).non_commercial,
                 task["rows"],
                 str(task["data"])[:12],
             )
-            for task in training_data(lineage)
+            for phase, task in _training_steps(lineage)
         ),
         contamination=contamination(spec, lineage),
         precisions=_precisions(measured),
@@ -169,6 +169,12 @@ def _trained_in(spec: TaskSpec, lineage: Mapping[str, Any]) -> str:
     return "Trained in English alone." if training_stages(spec) else "Not trained for this target."
 
 
+def _training_steps(lineage: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """Every training task with its phase, the last one first."""
+    own = [(str(lineage["phase"]), task) for task in lineage.get("tasks", [])]
+    return own + (_training_steps(lineage["parent"]) if "parent" in lineage else [])
+
+
 def _decisions(outcome: Outcome) -> tuple[DecisionLine, ...]:
     return tuple(
         DecisionLine(
@@ -189,7 +195,7 @@ def _precisions(measured: Measured) -> tuple[PrecisionLine, ...]:
     tried = measured.quantisation["tried"] if measured.quantisation else []
     return tuple(
         PrecisionLine(
-            f"int8 {item['recipe']['name']}",
+            f"int8 row-wise, weights {item['recipe']['name']}",
             item["mean_loss"],
             item["worst_language"],
             item["worst_loss"],
@@ -208,12 +214,17 @@ def _lineage(measured: Measured, lineage: Mapping[str, Any]) -> tuple[tuple[str,
         commit = f", commit {lineage['commit'][:12]}" if lineage.get("commit") else ""
         steps.append((f"{lineage['phase']} {lineage['name']}", f"{what}, version {lineage.get('version', '')}{commit}"))
         lineage = lineage["parent"]
-    revision = f", revision {lineage['revision']}" if lineage.get("revision") else ""
-    return (*steps, ("base", f"{lineage['name']}, weights {lineage['weights'][:12]}{revision}"))
+    known = [f"{key} {lineage[key]}" for key in ("revision", "run_id", "seed") if lineage.get(key) not in (None, "")]
+    return (*steps, (lineage["phase"], ", ".join([lineage["name"], f"weights {lineage['weights'][:12]}", *known])))
 
 
 def _interval(estimate: RecipeEstimate) -> Interval:
     return Interval(estimate.value, estimate.low, estimate.high)
+
+
+def _score(estimate: RecipeEstimate) -> Interval:
+    """A t interval may pass the ends of the scale; a score cannot."""
+    return Interval(estimate.value, max(estimate.low, 0.0), min(estimate.high, 100.0))
 
 
 def _optional(estimate: RecipeEstimate | None) -> Interval | None:

@@ -397,6 +397,8 @@ def _registered(job: Job, measured: Mapping[tuple[str, int], Measured], outcome:
         best = max(plain, key=lambda m: (m.candidate.checkpoint_score or 0.0, -m.candidate.seed), default=None)
         baseline = score_bundle(job, best.cell, best.bundle) if best else []
         registered = _register(job, chosen, baseline, outcome)
+        decision = decision_json(outcome.decision, outcome.gates)
+        mlflow.log_dict(decision, "promotion/decision.json")
         if outcome.refused:
             if registered.version != registry.alias_version(registered.name, registry.CHAMPION):
                 promotion.set_alias(registered.name, promotion.CHALLENGER, registered.version)
@@ -404,7 +406,6 @@ def _registered(job: Job, measured: Mapping[tuple[str, int], Measured], outcome:
         if best:
             version = registered if best is chosen else _register(job, best, [], None)
             promotion.set_alias(registered.name, registry.BASELINE, version.version)
-        decision = decision_json(outcome.decision, outcome.gates)
         promotion.promote_version(registered, expected=outcome.replaced, decision=decision)
     return replace(outcome, registered=registered, promoted=True)
 

@@ -21,6 +21,7 @@ BASELINE = "baseline"
 
 #: Colour and hatching of a bar by its language's verdict, so that grey print tells them apart as well.
 _LOOK = {"ok": (COLOURS[0], ""), "cannot tell": (COLOURS[4], "///"), "worse": (COLOURS[1], "xxx")}
+_LOOK["not compared"] = _LOOK["ok"]
 
 
 def language_plot(card: Card, path: Path) -> Path:

@@ -55,7 +55,9 @@ def sections(card: Card) -> list[Section]:
 
 def glance(card: Card) -> list[tuple[str, str, str]]:
     """The figures at the top: name, value, interval or explanation."""
-    found = [(f"{card.metric}, mean of {len(card.languages)} languages", f"{card.mean.value:.1f}", _range(card.mean))]
+    others = " other than English" if len(card.averaged) < len(card.languages) else ""
+    name = f"{card.metric}, mean of {len(card.averaged)} languages{others}"
+    found = [(name, f"{card.mean.value:.1f}", _range(card.mean))]
     if card.to_baseline:
         found.append(("against the baseline", points(card.to_baseline.value), _range(card.to_baseline, signed=True)))
     if card.to_champion:
@@ -123,25 +125,26 @@ def language_notes(card: Card) -> tuple[str, ...]:
     notes = [
         f"Score: {card.metric} on the report rows, which no choice has seen; weakest first. Intervals (95 %) are over "
         "rows: they speak of this checkpoint, not of the recipe. Smallest: the smallest true difference that these "
-        "rows show with 80 % power. CC-100: GiB of the language in XLM-R's training text."
+        "rows show with 80 % power. Verdict: against the champion on the choice rows. CC-100: GiB of the language in "
+        "XLM-R's training text."
     ]
     for verdict, words in (("worse", "Shown to be worse than the champion"), ("cannot tell", "Cannot tell")):
         names = [line.name for line in card.languages if line.verdict == verdict]
         if names:
-            why = "" if verdict == "worse" else " (the interval is wider than the limit)"
+            why = "" if verdict == "worse" else " (on the choice rows the interval holds a loss beyond the limit)"
             notes.append(f"{words}{why}: {', '.join(names)}.")
     return tuple(notes)
 
 
 def _languages(card: Card) -> Table:
-    looks = {"ok": "good", "worse": "bad", "cannot tell": "unsure"}
+    looks = {"ok": "good", "worse": "bad", "cannot tell": "unsure", "not compared": ""}
     # What matters most comes first: a narrow window cuts the right.
     head = (
         "",
         "language",
         "score",
         "to champion",
-        "verdict",
+        "verdict (choice rows)",
         "to baseline",
         "smallest",
         "n",

@@ -127,7 +127,7 @@ def _licence(line: DataLine) -> str:
 
 
 def _labelled(label: str, texts: Sequence[str], *, clip: int = _CLIP) -> str:
-    given = [_short(text, clip) for text in texts if text]
+    given = [_short(text.rstrip("."), clip) for text in texts if text]
     return f"**{label}**: {'; '.join(given)}" if given else ""
 
 
@@ -143,6 +143,7 @@ def _short(text: str, clip: int = _CLIP) -> str:
 
 
 def _link(address: str) -> str:
-    if not address.startswith(("http://", "https://")) or len(address) > _CLIP:
+    # '#/' is a page of the tracking server that shows the description.
+    if not address.startswith(("http://", "https://", "#/")) or len(address) > _CLIP:
         return f"Full card: {_short(address)}"
     return f"[Full card]({urllib.parse.quote(address, safe=':/?#&=%@+,;~-._')})"

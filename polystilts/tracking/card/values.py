@@ -8,7 +8,7 @@ from typing import Literal
 
 from polystilts.tasks.languages import LANGUAGES
 
-Verdict = Literal["ok", "cannot tell", "worse"]
+Verdict = Literal["ok", "cannot tell", "worse", "not compared"]
 
 NOTHING = "–"
 
@@ -33,7 +33,8 @@ class LanguageLine:
         rows: scored report rows.
         to_baseline, to_champion: score minus theirs on the same rows; None where there is none.
         smallest: the smallest true difference that these rows show with 80 % power, in points.
-        verdict: against the champion: 'worse' is shown to be, 'cannot tell' has an interval wider than the limit.
+        verdict: against the champion on the choice rows: 'worse' is shown to be by more than the limit, 'cannot tell'
+            has an interval that holds such a loss, 'not compared' where there is no champion.
     """
 
     code: str
@@ -42,7 +43,7 @@ class LanguageLine:
     to_baseline: Interval | None = None
     to_champion: Interval | None = None
     smallest: float | None = None
-    verdict: Verdict = "ok"
+    verdict: Verdict = "not compared"
 
     @property
     def name(self) -> str:
@@ -119,7 +120,8 @@ class Card:
     Attributes:
         target, title, metric: the task's name and title, and its main metric's title.
         base, recipe, seed, source, precision: which model this is.
-        mean: unweighted over `languages`, on the report rows; the interval is over rows and speaks of this checkpoint.
+        mean: unweighted over the languages other than English, on the report rows; the interval is over rows and speaks
+            of this checkpoint.
         to_baseline, to_champion: that mean minus theirs.
         champion: the version it was compared with; '' for none.
         contamination: which evaluation texts the base or an intermediate task has seen.
@@ -159,6 +161,11 @@ class Card:
     def note(self) -> str:
         """What must stand above all numbers; '' for real data."""
         return MICRO_NOTE if self.source == "micro" else ""
+
+    @property
+    def averaged(self) -> Sequence[LanguageLine]:
+        """The languages in the mean: all but English, unless there is no other."""
+        return [line for line in self.languages if line.code != "en"] or self.languages
 
     @property
     def worst_first(self) -> Sequence[LanguageLine]:
