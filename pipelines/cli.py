@@ -7,6 +7,7 @@ import difflib
 import errno
 import inspect
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -101,6 +102,10 @@ def command(model: type[P], run: Callable[[P], None], *, examples: str = "") -> 
     except PolystiltsError as error:
         print(f"error: {error.message}", file=sys.stderr)
         sys.exit(1)
+    except BrokenPipeError:
+        # The reader, `head` perhaps, has seen enough; nothing may be written at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS):
             raise

@@ -266,6 +266,8 @@ def _free_port() -> int:
 def run(parameters: Serve) -> None:
     models = PROJECT / parameters.models
     read_current(models)
+    # Whoever ends this process ends the server too, however they do it.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with start_server(models, parameters.port) as server:
         print(f"serving {', '.join(read_current(models))} on {server.url}; Ctrl-C stops")
         with contextlib.suppress(KeyboardInterrupt):

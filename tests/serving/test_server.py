@@ -6,6 +6,8 @@ import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -142,3 +144,19 @@ def test_what_cannot_be_served(tmp_path: Path) -> None:
         build_bento(models, output=tmp_path / "store")
     with pytest.raises(ServerFailed, match="checksum_mismatch"):
         start_server(models, ready_seconds=15)
+
+
+def test_ending_the_entry_point_ends_the_server(models: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-u", "-m", "pipelines.serve", "--models", str(models), "--port", str(port)]
+    with subprocess.Popen(command, cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        url = f"http://127.0.0.1:{port}"
+        assert url in process.stdout.readline()
+        assert httpx.get(f"{url}/readyz").status_code == 200
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"{url}/readyz")
