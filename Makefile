@@ -22,7 +22,8 @@ help: ## what there is
 $(BIN)/.installed: requirements.lock
 	@$(PYTHON) --version >/dev/null 2>&1 || { echo "error: $(PYTHON) not found; give one: make PYTHON=/path/to/python3.11"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
+	@# seqeval comes as source: built in an environment of its own, not by the installer that setuptools has given up.
+	$(BIN)/pip install --quiet --disable-pip-version-check --use-pep517 -r requirements.lock
 	@touch $@
 
 quickstart: $(BIN)/.installed ## the whole job on the micro world, from rows to an answer over HTTP
