@@ -32,8 +32,8 @@ from polystilts.tracking.card import (
 )
 
 INTENDED_USE = (
-    "Answers in the languages above, each with its own score. Languages that are not listed are not measured; "
-    "where the interval is wide, neither is much known of those that are."
+    "Answers in the languages above, each with its own score. Languages that are not listed are not measured; where "
+    "an interval is wide, little is known."
 )
 
 

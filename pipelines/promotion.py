@@ -245,10 +245,14 @@ def quantisation_message(report: Mapping[str, Any]) -> str:
     tried = report["tried"]
     last = tried[-1]
     return (
-        f"int8 {last['recipe']['name']}: mean {-last['mean_loss']:+.2f} points, {last['worst_language']} "
-        f"{-last['worst_loss']:+.2f}, {last['size'] / 1e6:.1f} MB for {last['size_fp32'] / 1e6:.1f}; "
-        f"{len(tried)} of the recipes tried, {'kept' if last['fits'] else 'none within the limits'}"
+        f"int8 {last['recipe']['name']}: mean {_signed(-last['mean_loss'])} points, {last['worst_language']} "
+        f"{_signed(-last['worst_loss'])}, {last['size'] / 1e6:.1f} MB for {last['size_fp32'] / 1e6:.1f}; "
+        + (f"kept after {len(tried)} tried" if last["fits"] else f"none of {len(tried)} within the limits")
     )
+
+
+def _signed(points: float) -> str:
+    return f"{round(points, 2) + 0.0:+.2f}"  # no -0.00
 
 
 def promote(job: Job, spec: TaskSpec, cells: Sequence[Cell], *, strict: bool = False, dry_run: bool = False) -> Outcome:

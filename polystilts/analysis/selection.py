@@ -293,7 +293,7 @@ def _mean_not_worse(found: Comparison | None, limits: Limits) -> Gate:
 
 def _no_language_worse(languages: Sequence[LanguageLine], limits: Limits) -> Gate:
     worse = [line for line in languages if line.verdict == "worse"]
-    lowest = min((line.to_champion.value for line in languages if line.to_champion), default=0.0)
+    lowest, where = min((line.to_champion.value, line.language) for line in languages if line.to_champion)
     message = "; ".join(
         f"{line.language} is {-line.to_champion.value:.1f} points worse than the champion "
         f"[{line.to_champion.low:+.1f}, {line.to_champion.high:+.1f}], p {line.p_worse:.4f}"
@@ -305,7 +305,8 @@ def _no_language_worse(languages: Sequence[LanguageLine], limits: Limits) -> Gat
         not worse,
         round(lowest, 2),
         -limits.language_loss,
-        message or f"no language is shown to be worse than the champion by more than {limits.language_loss} points",
+        message
+        or f"none is shown to be worse by more than {limits.language_loss} points; lowest: {where} {lowest:+.1f}",
     )
 
 

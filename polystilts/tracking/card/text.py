@@ -99,10 +99,12 @@ def _markdown_table(table: Table) -> str:
 
 def _worst_languages(card: Card) -> str:
     lines = card.worst_first[:_WORST]
+    # MLflow's page leaves no room between columns.
+    gap = "&nbsp; "
     shown = "\n".join(
-        f"| {_short(line.name)} | {line.rows} | {with_range(line.score).text} "
-        f"| {with_range(line.to_baseline, signed=True).text} "
-        f"| {with_range(line.to_champion, signed=True).text} | {smallest(line)} | {line.verdict} |"
+        f"| {_short(line.name)}{gap}| {line.rows}{gap}| {with_range(line.score).text}{gap}"
+        f"| {with_range(line.to_baseline, signed=True).text}{gap}"
+        f"| {with_range(line.to_champion, signed=True).text}{gap}| {smallest(line)}{gap}| {line.verdict} |"
         for line in lines
     )
     head = f"weakest {len(lines)} of {len(card.languages)} | n | {_short(card.metric)} | to baseline | to champion"
