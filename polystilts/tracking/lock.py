@@ -21,6 +21,7 @@ from typing import Any
 
 import mlflow
 from filelock import FileLock, Timeout
+from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from polystilts.errors import PolystiltsError
@@ -77,7 +78,12 @@ class _HeldTag(Held):
         while True:
             found = self.read()
             if found.get("expires", 0.0) < time.time():
-                self.write()
+                try:
+                    self.write()
+                except MlflowException:
+                    # Of two that insert the tag at once the store refuses one: it has lost.
+                    if self.read().get("expires", 0.0) < time.time():
+                        raise
                 time.sleep(SETTLE_SECONDS)
                 found = self.read()
                 if found.get("owner") == self.owner:
