@@ -270,3 +270,29 @@ def test_the_same_on_a_tracking_server(server, tmp_path, monkeypatch, processes)
         with pytest.raises(PromotionLocked, match="taken over by elsewhere:1:x"):
             mine.check()
     assert json.loads(client.get_registered_model(NAME).tags[LOCK_TAG])["owner"] == "elsewhere:1:x"
+
+
+def test_of_two_that_insert_the_lock_at_once_the_refused_one_waits(store, tmp_path, monkeypatch):
+    """A server's store refuses the second insert of one tag: that is a lost race, not an error."""
+    client = MlflowClient()
+    client.create_registered_model(NAME)
+    write, refused = lock._HeldTag.write, []
+
+    def second(held):
+        if not refused:
+            refused.append(held)
+            client.set_registered_model_tag(
+                NAME, LOCK_TAG, json.dumps({"owner": "first", "expires": time.time() + 0.5})
+            )
+            raise MlflowException("UNIQUE constraint failed: registered_model_tags.key")
+        write(held)
+
+    monkeypatch.setattr(lock, "SETTLE_SECONDS", 0.05)
+    monkeypatch.setattr(lock._HeldTag, "write", second)
+    with lock._tag(NAME, wait=10) as held:
+        held.check()
+    assert refused
+    refused.clear()
+    monkeypatch.setattr(client, "set_registered_model_tag", lambda *_: None)
+    with pytest.raises(MlflowException, match="UNIQUE"), lock._tag(NAME, wait=1):
+        pass
