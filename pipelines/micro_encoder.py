@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipelines.cli import ROOT
 from polystilts.runtime.folders import digest_of, read_json, write_json
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def committed_folder() -> Path:
 
 def micro_encoder(job: Job) -> Checkpoint:
     """The committed encoder with its last pretraining updates made here; found again by digest."""
-    from pipelines.phases import log_checkpoint, shown
+    from pipelines.phases import commit_of, log_checkpoint, shown
     from polystilts import __version__
     from polystilts.training.checkpoint import code_digest, open_checkpoint, write_checkpoint
     from polystilts.training.model import bare_encoder, build_model
@@ -76,6 +77,7 @@ def micro_encoder(job: Job) -> Checkpoint:
                 "updates": settings.updates,
                 "seed": SEED,
                 "version": __version__,
+                "commit": commit_of(ROOT),
                 "run_id": run.info.run_id,
             },
         )
