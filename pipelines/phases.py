@@ -328,11 +328,6 @@ class Cell:
     rows: list[BankRow]
     bank: Path
 
-    @property
-    def layer(self) -> int | None:
-        """The hidden state that decides retrieval; None for everything else."""
-        return self.settings.layers[0] if self.settings.layers else None
-
 
 def scoring_settings(job: Job, spec: TaskSpec, checkpoint: Checkpoint) -> tuple[FormatSettings, int | None]:
     """How a checkpoint is scored on a target, and for mean pooling the layer that decides."""

@@ -71,7 +71,6 @@ class Outcome:
         registered: the chosen candidate's version; None in a dry run.
         replaced: the champion before it.
         live: that champion's rows of every role.
-        promoted: whether it is the champion now.
     """
 
     decision: Decision
@@ -79,7 +78,6 @@ class Outcome:
     chosen: Measured
     registered: registry.Registered | None
     replaced: str | None
-    promoted: bool
     live: Sequence[BankRow] = ()
 
     @property
@@ -291,7 +289,7 @@ def _decided(job: Job, spec: TaskSpec, measured: Mapping[tuple[str, int], Measur
     gates = (*decision.gates, *world, *_bundle_gates(job, chosen, limits))
     for table in decision_tables(decision, gates, get_metric(spec.metric).title):
         job.console.print(table)
-    return Outcome(decision, gates, chosen, None, before, False, live.rows if live else ())
+    return Outcome(decision, gates, chosen, None, before, live.rows if live else ())
 
 
 def _champion(job: Job, cell: Cell) -> Candidate:
@@ -411,7 +409,7 @@ def _registered(job: Job, measured: Mapping[tuple[str, int], Measured], outcome:
             version = registered if best is chosen else _register(job, best, [], None)
             promotion.set_alias(registered.name, registry.BASELINE, version.version)
         promotion.promote_version(registered, expected=outcome.replaced, decision=decision)
-    return replace(outcome, registered=registered, promoted=True)
+    return replace(outcome, registered=registered)
 
 
 def _register(

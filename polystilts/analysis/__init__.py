@@ -1,1 +1,4 @@
 """TABLES and pictures over many runs."""
+
+#: The recipe without an intermediate task.
+BASELINE = "baseline"

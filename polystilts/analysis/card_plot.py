@@ -13,11 +13,9 @@ from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from polystilts.analysis import BASELINE
 from polystilts.analysis.plot import COLOURS
 from polystilts.tracking.card import Card
-
-#: The recipe without an intermediate task, which the heat map compares with.
-BASELINE = "baseline"
 
 #: Colour and hatching of a bar by its language's verdict, so that grey print tells them apart as well.
 _LOOK = {"ok": (COLOURS[0], ""), "cannot tell": (COLOURS[4], "///"), "worse": (COLOURS[1], "xxx")}

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from polystilts.analysis import BASELINE
 from polystilts.analysis.intervals import language_rows
 from polystilts.analysis.recipes import Comparison, RecipeEstimate, Scores, compare, holm, mean_of_recipe, per_language
 from polystilts.errors import InvalidValue, MissingData
@@ -17,8 +18,6 @@ from polystilts.metrics import get_metric
 from polystilts.metrics.bank import BankRow
 from polystilts.tasks.languages import LANGUAGES
 from polystilts.tasks.spec import TaskSpec
-
-BASELINE = "baseline"
 
 #: Means over languages that differ by less, in points, are a tie: tables print one decimal.
 TIE = 0.1

@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
-from polystilts.analysis import plot, tables
+from polystilts.analysis import BASELINE, plot, tables
 from polystilts.analysis.intervals import (
     Estimate,
     LanguageRows,
@@ -24,9 +24,7 @@ from polystilts.metrics.bank import BankRow
 from polystilts.metrics.core import Metric
 from polystilts.tasks.catalogue import get_task
 from polystilts.tasks.spec import TaskSpec
-
-#: The recipe without an intermediate task.
-BASELINE = "baseline"
+from polystilts.tracking.card import MICRO_NOTE
 
 #: The language that targets are trained on; the rest is zero-shot.
 TRAINING_LANGUAGE = "en"
@@ -104,7 +102,7 @@ class Summary:
     @property
     def banner(self) -> str:
         """What must stand above every picture of these numbers; '' for real data."""
-        return "The scores of the micro world mean nothing about real languages." if self.source == "micro" else ""
+        return MICRO_NOTE if self.source == "micro" else ""
 
     @property
     def provenance(self) -> str:

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import mlflow
 from mlflow.entities import LoggedModelInput
@@ -226,9 +226,3 @@ def _bundle_folder(folder: Path) -> Path:
     if len(found) != 1:
         raise ChecksumMismatch(f"{folder} holds {len(found)} bundles, not 1")
     return found[0].parent
-
-
-def describe(values: Mapping[str, Any]) -> str:
-    """A version's page: lines of Markdown below the stores' limit."""
-    lines = [f"**{key}**: {value}" for key, value in values.items()]
-    return "\n\n".join(lines)[: DESCRIPTION_LIMIT - 1]

@@ -18,9 +18,6 @@ from polystilts.runtime.bundle import load_predictor, open_bundle
 from polystilts.runtime.models_folder import read_current
 from polystilts.tasks import get_task, parse_mixture
 from polystilts.training.checkpoint import open_checkpoint
-from tests.pipelines.test_main import tracking
-
-__all__ = ["tracking"]
 
 WORDS = ["cat", "dog", "house", "book", "tree", "day", "river", "table"]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import mlflow
@@ -21,17 +20,6 @@ from polystilts.tasks import get_task
 
 ENCODER = Path(__file__).resolve().parents[2] / "polystilts/data/micro/encoder"
 NAME = "polystilts-tatoeba"
-
-
-@pytest.fixture
-def tracking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MlflowClient]:
-    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    monkeypatch.chdir(tmp_path)
-    before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(uri)
-    yield MlflowClient()
-    mlflow.set_tracking_uri(before)
 
 
 def encoder(folder: Path, *, without: str = "") -> Path:
@@ -58,33 +46,34 @@ def aliases(client: MlflowClient) -> dict[str, str]:
 
 
 def test_a_candidate_with_one_language_spoiled_is_refused(
-    tracking: MlflowClient, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tracking: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    client = MlflowClient()
     good, bad = encoder(tmp_path / "good"), encoder(tmp_path / "bad", without="zh")
     with pytest.raises(NoModel, match="no earlier champion of polystilts-tatoeba; nothing was changed"):
         promote.run(ask(tmp_path, good, rollback=True))
 
     promote.run(ask(tmp_path, good, dry_run=True))
-    assert not tracking.search_registered_models(), "a dry run writes nothing"
+    assert not client.search_registered_models(), "a dry run writes nothing"
     assert "would be the champion" in capsys.readouterr().out
 
     promote.run(ask(tmp_path, good))
-    assert aliases(tracking) == {"champion": "1", "baseline": "1"}
+    assert aliases(client) == {"champion": "1", "baseline": "1"}
 
     with pytest.raises(GateClosed, match=r"no language worse: zh is \d+\.\d points worse than the champion") as refusal:
         promote.run(ask(tmp_path, bad))
     assert "de is" not in str(refusal.value), "the others lost nothing"
-    assert aliases(tracking) == {"champion": "1", "baseline": "1", "challenger": "2"}
+    assert aliases(client) == {"champion": "1", "baseline": "1", "challenger": "2"}
     shown = " ".join(capsys.readouterr().out.split())
     assert "cannot tell" in shown or "worse" in shown
 
     # the page says what it is, and the whole card lies beside it
-    version = tracking.get_model_version(NAME, "1")
+    version = client.get_model_version(NAME, "1")
     assert version.description is not None and "micro world mean nothing" in version.description
     assert len(version.description) < 5000
     run = mlflow.get_run(version.run_id)
-    [folder] = [item.path for item in tracking.list_artifacts(run.info.run_id) if item.path.startswith("card-")]
-    assert {Path(item.path).name for item in tracking.list_artifacts(run.info.run_id, folder)} == {
+    [folder] = [item.path for item in client.list_artifacts(run.info.run_id) if item.path.startswith("card-")]
+    assert {Path(item.path).name for item in client.list_artifacts(run.info.run_id, folder)} == {
         "card.html",
         "card.md",
         "languages.png",
@@ -105,7 +94,7 @@ def test_switches_need_no_value() -> None:
     assert (asked.dry_run, asked.strict, asked.all) == (True, True, False)
 
 
-def test_choice_rows_alone_are_answered_as_among_all_rows(tracking: MlflowClient, tmp_path: Path) -> None:
+def test_choice_rows_alone_are_answered_as_among_all_rows(tracking: str, tmp_path: Path) -> None:
     """Of retrieval every query is a neighbour of the others: half a pool would be easier."""
     asked = ask(tmp_path, encoder(tmp_path / "good"))
     job = Job.open(asked)
