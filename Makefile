@@ -13,7 +13,7 @@ export MLFLOW_LOGGING_LEVEL ?= WARNING
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 export TOKENIZERS_PARALLELISM ?= true
 
-.PHONY: help quickstart test ci test-server test-uv test-real lint serve ui bench protocol check-hub micro-encoder lock clean
+.PHONY: help quickstart test ci test-server test-uv test-real test-spark lint serve ui bench protocol check-hub micro-encoder lock clean
 .DEFAULT_GOAL := help
 
 help: ## what there is
@@ -51,6 +51,10 @@ test-uv: $(BIN)/.installed ## `mlflow run --env-manager uv` builds its environme
 
 test-real: $(BIN)/.installed ## reads real benchmark files (POLYSTILTS_REAL_DATA or ../shared/data/xtreme)
 	$(BIN)/python -m pytest -p no:cacheprovider tests/data/test_real_data.py
+
+test-spark: $(BIN)/.installed ## a registered model as a Spark UDF (needs Java; installs pyspark)
+	$(BIN)/pip install --quiet --disable-pip-version-check pyspark==4.3.0
+	$(BIN)/python -m pytest -p no:cacheprovider -m spark tests/tracking/test_pyfunc.py
 
 serve: $(BIN)/.installed ## the champions of the last job on http://127.0.0.1:3000
 	$(BIN)/python -m pipelines.serve

@@ -140,10 +140,10 @@ def test_mlflow_models_serve_answers(store, tmp_path):
     assert all(answer["prediction"] in row["context"] for answer, row in zip(answers, rows, strict=True))
 
 
-@pytest.mark.slow
+@pytest.mark.spark
 def test_spark_udf_answers(store, tmp_path, monkeypatch):
-    reason = "opt-in: needs Java and `pip install pyspark`, which are no dependencies of this project"
-    pyspark = pytest.importorskip("pyspark.sql", reason=reason)
+    import pyspark.sql as pyspark
+
     registered, _ = promote(tmp_path, "xnli")
     monkeypatch.setenv("PYSPARK_PYTHON", sys.executable)
     spark = pyspark.SparkSession.builder.master("local[1]").getOrCreate()
