@@ -139,6 +139,7 @@ def start_server(
     home: Path | None = None,
     log: Path | None = None,
     ready_seconds: float = 60.0,
+    drain_seconds: float = 0.0,
 ) -> Server:
     """Starts ``bentoml serve`` on 127.0.0.1 and returns when it is ready.
 
@@ -149,6 +150,7 @@ def start_server(
         home: BENTOML_HOME of the server; None = a temporary folder, or the user's for a bento.
         log: file for its output; None = in a temporary folder that goes with the `Server`.
         ready_seconds: how long to wait for readiness.
+        drain_seconds: between the end of readiness and the last connection; no load balancer watches this server.
 
     Raises:
         MissingData: no models there.
@@ -161,6 +163,7 @@ def start_server(
     environment = bento_environment(home or (None if bento else scratch))
     if models is not None:
         environment["POLYSTILTS_MODELS"] = str(models.absolute())
+    environment.setdefault("POLYSTILTS_DRAIN_SECONDS", str(drain_seconds))
     port = port or _free_port()
     command = [sys.executable, "-m", "bentoml", "serve", bento or "serving.service:Polystilts"]
     command += ["--host", HOST, "--port", str(port), "--timeout-graceful-shutdown", str(GRACE)]

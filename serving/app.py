@@ -2,55 +2,92 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
-from polystilts.errors import InvalidValue, NoModel, NotReady, PolystiltsError, TooLarge
+from polystilts.errors import NoModel, NotReady, PolystiltsError, TooLarge
 from polystilts.formats import words
-from polystilts.formats.values import Rejected
 from serving import schemas
-from serving.endpoints import ENDPOINTS, Endpoint, Work, check_limits
-from serving.http_errors import Boundary, JsonResponse, answer_error, error_body, invalid, read_object
+from serving.answering import answer
+from serving.endpoints import ENDPOINTS, Endpoint
+from serving.http_errors import BadHeader, Boundary, JsonResponse, answer_error, error_body, invalid, read_object
+from serving.metrics import Metrics
 from serving.openapi import document
-from serving.page import page
+from serving.page import page_routes
+from serving.record import Record
 from serving.runtime import Runtime, Served
 from serving.settings import Settings
 
 Handler = Callable[[Request], Awaitable[Response]]
 
+T = TypeVar("T")
+
+#: The header by which a client says how long it waits, in milliseconds.
+TIMEOUT = "X-Timeout-Ms"
+
 
 def create_app(runtime: Runtime | None = None, settings: Settings | None = None) -> Starlette:
     """The application over `runtime`; without one it answers 503 until ``app.state.runtime`` is set."""
+    settings = settings or Settings()
     routes = [
-        Route("/", _index, methods=["GET"]),
-        Route("/livez", _live, methods=["GET"]),
-        Route("/readyz", _ready, methods=["GET"]),
-        Route("/openapi.json", _openapi, methods=["GET"]),
-        Route("/v1/models", _models, methods=["GET"]),
-        *(Route(endpoint.path, _handler(endpoint), methods=["POST"]) for endpoint in ENDPOINTS),
+        *page_routes(),
+        _route("/livez", _live),
+        _route("/readyz", _ready),
+        _route("/metrics", _metrics),
+        _route("/openapi.json", _openapi),
+        _route("/v1/models", _models),
+        _route("/v1/refresh", _refresh, "POST"),
+        *(_route(endpoint.path, _handler(endpoint), "POST") for endpoint in ENDPOINTS),
     ]
 
     async def expected(request: Request, error: Exception) -> Response:
         return answer_error(request, error)
 
+    def check(request: Request) -> None:
+        pass
+
+    def observe(record: Record) -> None:
+        metrics.observe(record)
+
     app = Starlette(
         routes=routes,
-        middleware=[Middleware(Boundary)],
+        middleware=[Middleware(Boundary, check=check, observe=observe)],
         exception_handlers={PolystiltsError: expected, HTTPException: expected},
+    )
+
+    def of_runtime(read: Callable[[Runtime], T], otherwise: T) -> Callable[[], T]:
+        return lambda: read(app.state.runtime) if app.state.runtime else otherwise
+
+    metrics = Metrics(
+        routes=[route.path for route in routes],
+        targets=[target for endpoint in ENDPOINTS for target in endpoint.targets],
+        queue_ms=of_runtime(lambda runtime: runtime.scheduler.queue_ms, 0.0),
+        lanes_busy=of_runtime(lambda runtime: float(runtime.scheduler.busy), 0.0),
+        models=of_runtime(lambda runtime: [model.delivered for model in runtime.served], []),
     )
     app.router.redirect_slashes = False
     app.state.runtime = runtime
-    app.state.settings = settings or Settings()
+    app.state.settings = settings
+    app.state.metrics = metrics
     return app
+
+
+def _route(path: str, handler: Handler, method: str = "GET") -> Route:
+    async def handle(request: Request) -> Response:
+        request.state.record.route = path
+        return await handler(request)
+
+    return Route(path, handle, methods=[method])
 
 
 def endpoint_model(endpoint: Endpoint, runtime: Runtime, wanted: str | None) -> Served:
@@ -59,19 +96,19 @@ def endpoint_model(endpoint: Endpoint, runtime: Runtime, wanted: str | None) -> 
     Raises:
         NoModel: with the command that makes one, or the targets that could have been named.
     """
-    able = {m.delivered.target: m for m in runtime.served if endpoint.accepts(m.bundle.settings)}
+    able = {model.key: model for model in runtime.served if endpoint.accepts(model.bundle.settings)}
     if wanted in able:
         return able[wanted]
-    if able and wanted is not None:
+    if able and (wanted is not None or all("@" in key for key in able)):
         raise NoModel(
             f"no model of that name answers {endpoint.path}; there are: {', '.join(able)}",
             param="model",
-            given=wanted[:100],
+            given=wanted and wanted[:100],
         )
     if not able:
         made = f"mlflow run . --env-manager local -P targets={endpoint.targets[0]}"
         raise NoModel(f"no model answers {endpoint.path}; this makes one: {made}", param="model")
-    return able[next((target for target in endpoint.targets if target in able), next(iter(able)))]
+    return able[next(key for key in (*endpoint.targets, *able) if key in able and "@" not in key)]
 
 
 def endpoints_of(model: Served) -> list[Endpoint]:
@@ -82,23 +119,49 @@ def endpoints_of(model: Served) -> list[Endpoint]:
 def _handler(endpoint: Endpoint) -> Handler:
     async def handle(request: Request) -> Response:
         runtime, settings = _runtime(request), request.app.state.settings
+        admit(request, runtime, settings)
         limit = settings.body_bytes if endpoint.several else settings.align_body_bytes
         body = await read_object(request, limit=limit, seconds=settings.body_seconds)
         several = endpoint.several and "items" in body
         items, wanted = _items(body, several, settings)
         model = endpoint_model(endpoint, runtime, wanted)
-        results = await run_in_threadpool(_answer, endpoint, model, items, settings)
-        line = model.delivered
+        results = await answer(request, endpoint, model, items)
+        line, record = model.delivered, request.state.record
         name = {"target": line.target, "name": line.name, "version": line.version, "digest": line.digest}
+        headers = {"Server-Timing": server_timing(record)}
         if several:
-            request_id = request.state.request_id
-            found = [error_body(r, request_id) if isinstance(r, PolystiltsError) else r for r in results]
-            return JsonResponse({"results": found, "model": name})
+            found = [error_body(r, record.request_id) if isinstance(r, PolystiltsError) else r for r in results]
+            return JsonResponse({"results": found, "model": name}, headers=headers)
         if isinstance(results[0], PolystiltsError):
             raise results[0]
-        return JsonResponse({"result": results[0], "model": name})
+        return JsonResponse({"result": results[0], "model": name}, headers=headers)
 
     return handle
+
+
+def admit(request: Request, runtime: Runtime, settings: Settings) -> None:
+    """Sets the request's owner and deadline, and refuses it at once where there is no room for its owner.
+
+    Raises:
+        BadHeader: a deadline that is no number of milliseconds.
+        QueueFull, SchedulerClosed
+    """
+    state, given = request.state, request.headers.get(TIMEOUT)
+    if given is not None and not (given.isascii() and given.isdecimal() and int(given[:10]) > 0):
+        raise BadHeader(f"{TIMEOUT} must be a whole number of milliseconds", param=TIMEOUT, limit=1, given=given[:20])
+    milliseconds = min(int(given[:10]), settings.longest_timeout_ms) if given else settings.timeout_ms
+    state.deadline = time.monotonic() + milliseconds / 1000
+    state.owner = request.client.host if request.client else ""
+    state.share = None
+    runtime.scheduler.check(state.owner, state.share)
+
+
+def server_timing(record: Record) -> str:
+    """The four times of a request, as browsers' developer tools show them (W3C Server-Timing, milliseconds)."""
+    return (
+        f"tokenise;dur={record.tokenise_ms:.2f}, queue;dur={record.queue_ms:.2f}, "
+        f"run;dur={record.run_ms:.2f}, decode;dur={record.decode_ms:.2f}"
+    )
 
 
 def _items(body: dict[str, Any], several: bool, settings: Settings) -> tuple[list[Any], str | None]:
@@ -119,53 +182,33 @@ def _items(body: dict[str, Any], several: bool, settings: Settings) -> tuple[lis
         raise invalid(error) from None
 
 
-def _answer(
-    endpoint: Endpoint, model: Served, items: Sequence[Any], settings: Settings
-) -> list[BaseModel | PolystiltsError]:
-    """A result or an error for every item."""
-    works = [_prepare(endpoint, model, item, settings) for item in items]
-    examples = [example for work in works if isinstance(work, Work) for example in work.examples]
-    predictions = iter(model.predict(examples))
-    results: list[BaseModel | PolystiltsError] = []
-    for work in works:
-        if isinstance(work, PolystiltsError):
-            results.append(work)
-            continue
-        own = [next(predictions) for _ in work.examples]
-        refused = [one.error for one in own if isinstance(one, Rejected)]
-        results.append(refused[0] if refused else work.finish([o for o in own if not isinstance(o, Rejected)]))
-    return results
-
-
-def _prepare(endpoint: Endpoint, model: Served, item: Any, settings: Settings) -> Work | PolystiltsError:
-    try:
-        if not isinstance(item, dict):
-            raise InvalidValue("an item must be a JSON object")
-        checked = endpoint.item.model_validate(item)
-        check_limits(endpoint, checked, settings)
-        return endpoint.prepare(checked, model.bundle.settings)
-    except ValidationError as error:
-        return invalid(error)
-    except PolystiltsError as error:
-        return error
-
-
-async def _index(request: Request) -> Response:
-    runtime = request.app.state.runtime
-    models = runtime.served if runtime else []
-    answered = {endpoint.name for model in models for endpoint in endpoints_of(model)}
-    return HTMLResponse(page(str(request.base_url).rstrip("/"), answered))
-
-
 async def _live(request: Request) -> Response:
+    runtime: Runtime | None = request.app.state.runtime
+    if runtime and runtime.scheduler.stuck:
+        raise NotReady("a model call does not come back")
     return JsonResponse({"live": True})
+
+
+async def _metrics(request: Request) -> Response:
+    content, kind = await run_in_threadpool(request.app.state.metrics.render)
+    return Response(content, media_type=kind)
+
+
+async def _refresh(request: Request) -> Response:
+    runtime = _runtime(request)
+    await run_in_threadpool(runtime.refresh)
+    refused = {key: one.error.code for key, one in runtime.refused.items()}
+    return JsonResponse(
+        schemas.Refreshed(models={model.key: model.delivered.digest for model in runtime.served}, refused=refused)
+    )
 
 
 async def _ready(request: Request) -> Response:
     runtime = _runtime(request)
     runtime.check_ready()
-    tests = {model.delivered.target: _self_test(model) for model in runtime.served}
-    return JsonResponse(schemas.Ready(self_tests=tests))
+    tests = {model.key: _self_test(model) for model in runtime.served}
+    refused = {key: one.error.code for key, one in runtime.refused.items()}
+    return JsonResponse(schemas.Ready(self_tests=tests, refused=refused))
 
 
 async def _openapi(request: Request) -> Response:
@@ -173,7 +216,10 @@ async def _openapi(request: Request) -> Response:
 
 
 async def _models(request: Request) -> Response:
-    return JsonResponse(schemas.ModelList(data=[_card(model) for model in _runtime(request).served]))
+    runtime = _runtime(request)
+    return JsonResponse(
+        schemas.ModelList(data=[_card(model, runtime) for model in runtime.served], queue_ms=runtime.scheduler.queue_ms)
+    )
 
 
 def _runtime(request: Request) -> Runtime:
@@ -187,10 +233,10 @@ def _self_test(model: Served) -> schemas.SelfTest:
     return schemas.SelfTest(difference=model.difference, tolerance=model.bundle.self_test["tolerance"])
 
 
-def _card(model: Served) -> schemas.ModelCard:
+def _card(model: Served, runtime: Runtime) -> schemas.ModelCard:
     bundle, delivered = model.bundle, model.delivered
     return schemas.ModelCard(
-        id=delivered.target,
+        id=model.key,
         created=model.created,
         target=delivered.target,
         name=delivered.name,
@@ -204,4 +250,5 @@ def _card(model: Served) -> schemas.ModelCard:
         languages=bundle.lineage.get("languages"),
         lineage=dict(bundle.lineage),
         self_test=_self_test(model),
+        loaded=runtime.pool.loaded(delivered.digest),
     )

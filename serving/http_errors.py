@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import math
 import re
+import time
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 import anyio
@@ -18,6 +20,9 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from polystilts.errors import InvalidValue, PolystiltsError, TooLarge
+from polystilts.runtime.scheduler import QueueFull
+from serving.metrics import CLIENT_GONE
+from serving.record import Record
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +64,13 @@ class UnsupportedMediaType(PolystiltsError):
     status = 415
 
 
+class BadHeader(PolystiltsError):
+    """A header that we read and that does not say what it may."""
+
+    code = "bad_header"
+    status = 400
+
+
 class BodyTimeout(PolystiltsError):
     """The body had not arrived in time."""
 
@@ -91,40 +103,54 @@ def error_body(error: PolystiltsError, request_id: str) -> dict[str, Any]:
 
 
 class Boundary:
-    """ASGI middleware: gives every request an id and answers every exception with the error body.
+    """ASGI middleware: a `Record` for every request, the error body for every exception, one place that observes.
 
     The id is the client's ``X-Request-Id`` where that is plain (1 to 64 of ``A-Za-z0-9_-``), else a new one.
+
+    Args:
+        check: raises for a request that is not let in.
+        observe: told of every request when its answer has been sent, or its client has gone.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, check: Callable[[Request], None], observe: Callable[[Record], None]) -> None:
         self.app = app
+        self._check = check
+        self._observe = observe
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        start = time.perf_counter()
         request = Request(scope)
         given = request.headers.get(REQUEST_ID, "")
-        request.state.request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
-        started = False
+        record = Record(given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex, method=scope["method"])
+        request.state.record = record
 
         async def send_with_id(message: Message) -> None:
-            nonlocal started
             if message["type"] == "http.response.start":
-                started = True
-                MutableHeaders(scope=message)[REQUEST_ID] = request.state.request_id
+                record.status = message["status"]
+                MutableHeaders(scope=message)[REQUEST_ID] = record.request_id
             await send(message)
 
         try:
-            await self.app(scope, receive, send_with_id)
+            try:
+                self._check(request)
+            except PolystiltsError as refusal:
+                await answer_error(request, refusal)(scope, receive, send_with_id)
+            else:
+                await self.app(scope, receive, send_with_id)
         except ClientDisconnect:
-            pass  # nobody is left to answer
+            record.code = CLIENT_GONE  # nobody is left to answer
         except Exception:
-            logger.exception("request %s failed", request.state.request_id)
-            if started:
+            logger.exception("request %s failed", record.request_id)
+            if record.status:
                 raise
-            response = answer_error(request, PolystiltsError("the server failed; it is not your request's fault"))
-            await response(scope, receive, send_with_id)
+            fault = PolystiltsError("the server failed; it is not your request's fault")
+            await answer_error(request, fault)(scope, receive, send_with_id)
+        finally:
+            record.total_ms = (time.perf_counter() - start) * 1000
+            self._observe(record)
 
 
 def answer_error(request: Request, error: Exception) -> Response:
@@ -142,11 +168,17 @@ def answer_error(request: Request, error: Exception) -> Response:
         error.status, error.code = status, code
     if not isinstance(error, PolystiltsError):
         raise error
-    if error.status == 503:
+    if isinstance(error, QueueFull):
+        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
+    elif error.status == 503:
         headers["Retry-After"] = "1"
+    elif error.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
     if error.status == 408:
         headers["Connection"] = "close"  # the rest of the body is not waited for
-    return JsonResponse(error_body(error, request.state.request_id), error.status, headers)
+    record: Record = request.state.record
+    record.code = error.code
+    return JsonResponse(error_body(error, record.request_id), error.status, headers)
 
 
 async def read_object(request: Request, *, limit: int, seconds: float) -> dict[str, Any]:

@@ -23,14 +23,18 @@ Offsets are code points, end exclusive; of duplicate keys in a body the last cou
 _REF = "#/components/schemas/{model}"
 _JSON = "application/json"
 _ERRORS = {
-    "400": "A request that is no HTTP we take",
+    "400": "A header that cannot be read, or a Host that is not ours",
+    "401": "No API key, or one that is not known; only where keys are set up",
+    "403": "The API key may not do this",
     "404": "No model answers this endpoint, or none of that name",
     "408": "The body did not arrive in time",
     "413": "The body, a list or a text is over its limit",
     "415": "The content type is not application/json",
     "422": "The body is not JSON, or a field is wrong",
+    "429": "Too much work is waiting; come again after Retry-After seconds",
     "500": "A fault of the server",
     "503": "The server is starting or stopping",
+    "504": "The answer cannot be there by the deadline (X-Timeout-Ms)",
 }
 
 

@@ -1,52 +1,96 @@
-"""The page at ``/``: what the server answers, and a curl line for each."""
+"""The page at ``/``: static files, read once, and the table of tasks and examples written into them.
+
+The page needs nothing from elsewhere and no build step: ``serving/page/`` is what the browser gets. What it knows
+before it asks the server (tasks, examples, the command that makes a missing model) stands in the document as JSON,
+so nothing moves when it loads; models and answers it asks for over the same HTTP interface as every other client.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
-import shlex
-from collections.abc import Set
-from html import escape
+from collections.abc import Mapping
+from pathlib import Path
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from serving.endpoints import ENDPOINTS
-from serving.examples import EXAMPLES
+from serving.examples import EXAMPLES, LANGUAGES
 
-_HEAD = """<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Polystilts</title>
-<style>
-:root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif }
-body { max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
-h2 { margin: 2rem 0 0; font-size: 1.1rem }
-p { margin: .2rem 0 }
-pre { white-space: pre-wrap; overflow-wrap: anywhere }
-pre { padding: .7rem 1rem; border: 1px solid #8886; border-radius: .4rem }
-.none { opacity: .6 }
-</style>
-<h1>Polystilts</h1>
-<p>Multilingual inference over HTTP.
-<a href="v1/models">Models</a> · <a href="openapi.json">OpenAPI</a> · <a href="readyz">Readiness</a></p>
-<p>Several items at once: <code>{"items": [&hellip;]}</code>. Offsets are code points.</p>
-"""
+FOLDER = Path(__file__).with_name("page")
+
+#: Where ``index.html`` gets the JSON.
+PLACE = "/*TASKS*/"
+
+#: Nothing but our own files and our own server; data that slipped into the markup could neither run nor leave.
+POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self' data:",
+        "connect-src 'self'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+        "require-trusted-types-for 'script'",
+    )
+)
+
+_HEADERS: Mapping[str, str] = {
+    # Asked for again each time and answered with 304: a page never speaks to a server of another version.
+    "Cache-Control": "no-cache",
+    "Content-Security-Policy": POLICY,
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
 
 
-def page(base_url: str, answered: Set[str]) -> str:
-    """The page as HTML.
+def page_routes() -> list[Route]:
+    """The page and its two files, each with a route of its own, so that a wrong method is a 405."""
+    index = (FOLDER / "index.html").read_text("utf-8").replace(PLACE, _tasks())
+    return [
+        _route("/", index.encode(), "text/html; charset=utf-8"),
+        _route("/page/style.css", (FOLDER / "style.css").read_bytes(), "text/css; charset=utf-8"),
+        _route("/page/app.js", (FOLDER / "app.js").read_bytes(), "text/javascript; charset=utf-8"),
+    ]
 
-    Args:
-        base_url: by which the client reached the server.
-        answered: names of the endpoints that have a model.
-    """
-    parts = [_HEAD]
-    for endpoint in ENDPOINTS:
-        there = endpoint.name in answered
-        note = "" if there else f" (no model; train the target {escape(endpoint.targets[0])})"
-        parts.append(f"<section{'' if there else ' class=none'}><h2>POST {endpoint.path}</h2>")
-        parts.append(f"<p>{escape(endpoint.summary)}{note}</p>")
-        language, example = list(EXAMPLES[endpoint.name].items())[-1]
-        body = shlex.quote(json.dumps(example, ensure_ascii=False))
-        address = shlex.quote(base_url + endpoint.path)
-        curl = f"curl {address} -H 'Content-Type: application/json' \\\n  -d {body}"
-        parts.append(f'<pre lang="{language}" dir="ltr">{escape(curl)}</pre></section>')
-    return "\n".join([*parts, "</html>\n"])
+
+def _tasks() -> str:
+    """The table of tasks as JSON that may stand inside a script element."""
+    tasks = [
+        {
+            "name": endpoint.name,
+            "path": endpoint.path,
+            "summary": endpoint.summary,
+            "made_by": f"mlflow run . --env-manager local -P targets={endpoint.targets[0]}",
+            "examples": [
+                {"code": code, "language": _name(code), "request": request}
+                for code, request in EXAMPLES[endpoint.name].items()
+            ],
+        }
+        for endpoint in ENDPOINTS
+    ]
+    return json.dumps(tasks, ensure_ascii=False).replace("<", "\\u003c")
+
+
+def _name(code: str) -> str:
+    """ "English", or "English → German" for the code of a pair."""
+    return " → ".join(LANGUAGES[one] for one in code.split("-"))
+
+
+def _route(path: str, content: bytes, media_type: str) -> Route:
+    etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+    headers = {**_HEADERS, "ETag": etag}
+
+    async def answer(request: Request) -> Response:
+        known = [tag.strip().removeprefix("W/") for tag in request.headers.get("If-None-Match", "").split(",")]
+        if etag in known:
+            return Response(status_code=304, headers=headers)
+        return Response(content, headers=headers, media_type=media_type)
+
+    return Route(path, answer, methods=["GET"])

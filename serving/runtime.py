@@ -1,22 +1,30 @@
-"""The models of one models folder, opened, tested and ready to answer."""
+"""The models of one models folder, ready to answer, and what changes when the folder does."""
 
 from __future__ import annotations
 
 import logging
+import os
 import threading
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from polystilts.errors import ChecksumMismatch, NotReady, PolystiltsError
-from polystilts.formats import Pieces, make_format
-from polystilts.formats.values import Example, Prediction, Rejected
-from polystilts.runtime.bundle import MANIFEST, Bundle, open_bundle, run_self_test
+from polystilts.runtime.bundle import MANIFEST, Bundle
+from polystilts.runtime.folders import write_json
 from polystilts.runtime.models_folder import CURRENT, Delivered, read_current
-from polystilts.runtime.ort import OrtBackend
-from polystilts.runtime.predictor import Predictor
+from polystilts.runtime.ort import usable_cores
+from polystilts.runtime.pool import Model, Pool
+from polystilts.runtime.scheduler import Engine, Scheduler
+from serving.settings import Settings
 
 logger = logging.getLogger(__name__)
+
+#: What a server writes beside `CURRENT`: the process and the bundles that answer.
+SERVING = "serving.json"
+
+#: Told of a model that began to answer, was refused or went: key, outcome ('loaded', 'refused', 'removed'), digest.
+OnSwap = Callable[[str, str, str], None]
 
 
 @dataclass(frozen=True)
@@ -24,69 +32,97 @@ class Served:
     """A model that answers.
 
     Attributes:
+        key: what a request's `model` may say: the target, or ``target@alias``.
         delivered: what the registry calls it.
         difference: largest difference found by the self-test when it was loaded.
         created: Unix seconds at which its manifest was written.
     """
 
+    key: str
     delivered: Delivered
     bundle: Bundle
-    predictor: Predictor
     difference: float
     created: int
-    _turn: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
-    def predict(self, examples: Sequence[Example]) -> list[Prediction | Rejected]:
-        """Answers in the order given. Blocks: one call at a time has the model, so call it from a thread."""
-        with self._turn:
-            return self.predictor.predict(examples)
+    @classmethod
+    def of(cls, key: str, delivered: Delivered, model: Model) -> Served:
+        manifest = model.bundle.folder / MANIFEST
+        created = int(manifest.stat().st_mtime) if manifest.is_file() else 0
+        return cls(key, delivered, model.bundle, model.difference, created)
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A bundle that ``current.json`` names and that does not answer."""
+
+    digest: str
+    error: PolystiltsError
 
 
 class Runtime:
     """The models of a server.
 
     Args:
-        served: one model a target.
-        failed: targets whose bundle was refused, and why; they keep the server not ready.
+        models: the models folder; None = nothing is read from disk, `take` is called by hand.
     """
 
-    def __init__(self, served: Iterable[Served], failed: Mapping[str, PolystiltsError] | None = None) -> None:
-        self._served = {model.delivered.target: model for model in served}
-        self._failed = dict(failed or {})
-        self._closed = False
+    def __init__(
+        self, pool: Pool, scheduler: Scheduler, models: Path | None = None, *, on_swap: OnSwap | None = None
+    ) -> None:
+        self.pool = pool
+        self.scheduler = scheduler
+        self._models = models
+        self._on_swap = on_swap
+        self._served: Mapping[str, Served] = {}
+        self._refused: Mapping[str, Refused] = {}
+        self._problem: PolystiltsError | None = None
+        self._seen: tuple[int, ...] | None = None
+        self._refreshing = threading.Lock()
+        self._stop = threading.Event()
+        self._draining = False
 
     @classmethod
-    def open(cls, models: Path, *, threads: int = 0, public_key: Path | None = None) -> Runtime:
+    def open(
+        cls,
+        settings: Settings,
+        *,
+        on_swap: OnSwap | None = None,
+        on_batch: Callable[[Engine, int, int, int], None] | None = None,
+    ) -> Runtime:
         """Opens, verifies and tests what ``current.json`` names; a bundle that fails is left out.
-
-        Args:
-            models: the models folder.
-            threads: threads of one model call; 0 = all cores this process may use.
-            public_key: of the key that must have signed every bundle.
 
         Raises:
             MissingData: no models folder.
         """
-        shared: dict[str, Pieces] = {}
-        served: list[Served] = []
-        failed: dict[str, PolystiltsError] = {}
-        for target, delivered in read_current(models).items():
-            try:
-                served.append(_load(delivered, models, shared, threads, public_key))
-            except PolystiltsError as error:
-                logger.exception("the bundle of %s is refused", target)
-                failed[target] = error
-        return cls(served, failed)
+        cores = usable_cores()
+        threads = settings.threads or 1
+        lanes = settings.lanes or max(1, cores // threads)
+        pool = Pool(threads=threads, wide_threads=cores, budget=settings.memory_bytes, public_key=settings.public_key)
+        scheduler = Scheduler(lanes, limit_ms=settings.queue_ms, on_batch=on_batch)
+        runtime = cls(pool, scheduler, settings.models, on_swap=on_swap)
+        try:
+            read_current(settings.models)
+            runtime.refresh()
+        except BaseException:
+            scheduler.close()
+            raise
+        return runtime
 
     @property
     def served(self) -> list[Served]:
-        """Every model that answers, by target."""
-        return [self._served[target] for target in sorted(self._served)]
+        """Every model that answers, by key."""
+        served = self._served
+        return [served[key] for key in sorted(served)]
+
+    @property
+    def refused(self) -> Mapping[str, Refused]:
+        """What ``current.json`` names and does not answer, by key; an older bundle may answer in its place."""
+        return self._refused
 
     @property
     def ready(self) -> bool:
-        """Every current bundle passed its checks, and the server is not stopping."""
-        return bool(self._served) and not self._failed and not self._closed
+        """Every key has a model that passed its self-test, and the server is not stopping."""
+        return bool(self._served) and self._refused.keys() <= self._served.keys() and not self._draining
 
     def check_ready(self) -> None:
         """Does nothing when `ready`.
@@ -94,30 +130,121 @@ class Runtime:
         Raises:
             NotReady: saying why.
         """
-        if self._closed:
+        if self._draining:
             raise NotReady("the server is stopping")
-        if self._failed:
-            reasons = [f"{target} ({error.code})" for target, error in sorted(self._failed.items())]
-            raise NotReady(f"bundles refused: {', '.join(reasons)}", param=",".join(sorted(self._failed)))
+        missing = {key: refused for key, refused in self._refused.items() if key not in self._served}
+        if missing:
+            reasons = [f"{key} ({refused.error.code})" for key, refused in sorted(missing.items())]
+            raise NotReady(f"bundles refused: {', '.join(reasons)}", param=",".join(sorted(missing)))
         if not self._served:
             raise NotReady("there are no models")
 
-    def close(self) -> None:
-        """Not ready from now on; requests that are being answered keep their model."""
-        self._closed = True
+    def take(self, key: str, delivered: Delivered, model: Model) -> None:
+        """Serves a model that is already in the pool."""
+        self._served = {**self._served, key: Served.of(key, delivered, model)}
+
+    def refresh(self) -> None:
+        """Reads ``current.json`` again and serves what it names.
+
+        A new bundle is verified, loaded and tested beside the old one, then put in its place in one step; requests
+        that are being answered keep the old one. A bundle that fails is refused and the old one stays.
+        """
+        if self._models is None:
+            return
+        with self._refreshing:
+            self._seen = _signature(self._models / CURRENT)
+            try:
+                current = read_current(self._models)
+            except PolystiltsError as error:
+                logger.error("%s", error.message)
+                self._problem = error
+                return
+            self._problem = None
+            refused: dict[str, Refused] = {}
+            for key, delivered in current.items():
+                served = self._served.get(key)
+                if served and served.delivered.digest == delivered.digest:
+                    self._served = {
+                        **self._served,
+                        key: Served(key, delivered, served.bundle, served.difference, served.created),
+                    }
+                    continue
+                try:
+                    model = self._load(delivered)
+                except PolystiltsError as error:
+                    refused[key] = Refused(delivered.digest, error)
+                    self._tell(key, "refused", delivered.digest, error.message)
+                    continue
+                self._served = {**self._served, key: Served.of(key, delivered, model)}
+                self._tell(key, "loaded", delivered.digest)
+            for key in self._served.keys() - current.keys():
+                self._tell(key, "removed", self._served[key].delivered.digest)
+            before = {served.delivered.digest for served in self._served.values()}
+            self._served = {key: served for key, served in self._served.items() if key in current}
+            self._refused = refused
+            self._forget(before)
+            self._note()
+
+    def watch(self, seconds: float) -> None:
+        """From now on `refresh` is called when ``current.json`` has changed, looked at every so many seconds."""
+        if self._models is not None and seconds:
+            threading.Thread(target=self._watch, args=(seconds,), name="watch", daemon=True).start()
+
+    def drain(self) -> None:
+        """Not ready from now on; everything is still answered."""
+        self._draining = True
+
+    def close(self, seconds: float = 0.0) -> None:
+        """Ends; waits up to `seconds` for what is being answered."""
+        self.drain()
+        self._stop.set()
+        self.scheduler.close(seconds)
+
+    def _load(self, delivered: Delivered) -> Model:
+        if self._models is None:
+            raise NotReady("there is no models folder")
+        model = self.pool.add(delivered.folder(self._models), delivered.digest)
+        if model.bundle.target != delivered.target:
+            self.pool.remove(delivered.digest)
+            raise ChecksumMismatch(
+                f"{CURRENT} names a bundle of {model.bundle.target} for {delivered.target}", param="target"
+            )
+        return model
+
+    def _forget(self, before: set[str]) -> None:
+        """Out of the pool goes what no key serves any more."""
+        for digest in before - {served.delivered.digest for served in self._served.values()}:
+            self.pool.remove(digest)
+
+    def _watch(self, seconds: float) -> None:
+        while not self._stop.wait(seconds):
+            if self._models is not None and _signature(self._models / CURRENT) != self._seen:
+                try:
+                    self.refresh()
+                except Exception:  # the watch must go on, whatever a file or a model did
+                    logger.exception("reading %s again failed", CURRENT)
+
+    def _tell(self, key: str, outcome: str, digest: str, reason: str = "") -> None:
+        level = logging.ERROR if outcome == "refused" else logging.INFO
+        logger.log(level, "model %s of digest %s %s%s", key, digest[:12], outcome, f": {reason}" if reason else "")
+        if self._on_swap:
+            self._on_swap(key, outcome, digest)
+
+    def _note(self) -> None:
+        """Writes `SERVING`; a folder that cannot be written to is no fault of the server's."""
+        if self._models is None:
+            return
+        note = {key: {"digest": served.delivered.digest} for key, served in self._served.items()}
+        try:
+            write_json(self._models / SERVING, {"pid": os.getpid(), "models": note})
+        except OSError as error:
+            logger.info("%s is not written: %s", SERVING, error.strerror)
 
 
-def _load(
-    delivered: Delivered, models: Path, shared: dict[str, Pieces], threads: int, public_key: Path | None
-) -> Served:
-    bundle = open_bundle(delivered.folder(models), digest=delivered.digest, public_key=public_key)
-    if bundle.target != delivered.target:
-        raise ChecksumMismatch(f"{CURRENT} names a bundle of {bundle.target} for {delivered.target}", param="target")
-    # A tokenizer of 250,002 pieces takes half a gigabyte: bundles with the same one share it.
-    key = bundle.files["tokenizer.json"]
-    if key not in shared:
-        shared[key] = Pieces.open(bundle.folder)
-    predictor = Predictor(make_format(shared[key], bundle.settings), OrtBackend(bundle.folder, threads=threads))
-    difference = run_self_test(bundle, predictor)
-    created = int((bundle.folder / MANIFEST).stat().st_mtime)
-    return Served(delivered, bundle, predictor, difference, created)
+def _signature(path: Path) -> tuple[int, ...]:
+    """What changes when a file is replaced or written."""
+    try:
+        found = path.stat()
+    except OSError:
+        return ()
+    return (found.st_mtime_ns, found.st_ino, found.st_size)

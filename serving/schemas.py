@@ -208,13 +208,21 @@ class ModelCard(BaseModel):
     languages: list[str] | None = None
     lineage: dict[str, Any]
     self_test: SelfTest
+    loaded: bool = Field(description="In memory now; else the next request loads it.")
 
 
 class ModelList(BaseModel):
     object: str = "list"
+    queue_ms: float = Field(description="Estimated milliseconds of work waiting.")
     data: list[ModelCard]
 
 
 class Ready(BaseModel):
     ready: bool = True
-    self_tests: dict[str, SelfTest] = Field(description="By target.")
+    self_tests: dict[str, SelfTest] = Field(description="By model.")
+    refused: dict[str, str] = Field(description="Bundles that failed their checks, by model: the error's code.")
+
+
+class Refreshed(BaseModel):
+    models: dict[str, str] = Field(description="The digest that answers, by model.")
+    refused: dict[str, str] = Field(description="Bundles that failed their checks, by model: the error's code.")

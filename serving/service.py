@@ -5,10 +5,17 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
+import threading
+from types import FrameType
+
 import bentoml
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.app import create_app
+from serving.metrics import Metrics
 from serving.runtime import Runtime
 from serving.settings import Settings
 
@@ -41,12 +48,40 @@ class Polystilts:
     """Opens the models when the worker starts, lets go of them when it stops."""
 
     def __init__(self) -> None:
-        self.runtime = Runtime.open(settings.models, threads=settings.threads, public_key=settings.public_key)
+        # A thread that computes in Python hands the interpreter on after half a millisecond, not five.
+        sys.setswitchinterval(0.0005)
+        metrics: Metrics = app.state.metrics
+        self.runtime = Runtime.open(
+            settings,
+            on_swap=lambda key, outcome, digest: metrics.swap(key, outcome),
+            on_batch=lambda engine, rows, needed, padded: metrics.batch(engine.name, rows, needed, padded),
+        )
         app.state.runtime = self.runtime
+        self.runtime.watch(settings.watch_seconds)
+        drain_on_sigterm(self.runtime, settings.drain_seconds)
 
     @bentoml.on_shutdown
     def close(self) -> None:
         self.runtime.close()
+
+
+def drain_on_sigterm(runtime: Runtime, seconds: float) -> None:
+    """SIGTERM ends readiness at once, and the server some seconds later.
+
+    Load balancers need that time to send new requests elsewhere; the server's own handler then stops accepting,
+    finishes what is being answered, and ends.
+    """
+    theirs = signal.getsignal(signal.SIGTERM)
+
+    def drain(number: int, frame: FrameType | None) -> None:
+        runtime.drain()
+        signal.signal(signal.SIGTERM, theirs)  # a second one does not wait
+        timer = threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGTERM))
+        timer.daemon = True
+        timer.start()
+
+    if seconds and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, drain)
 
 
 Polystilts.add_asgi_middleware(Front)  # type: ignore[attr-defined]  # the decorator made it a bentoml.Service

@@ -59,7 +59,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "serving": {
         "polystilts.errors", "polystilts.formats", "polystilts.runtime", "numpy", "pydantic", "pydantic_core",
-        "starlette", "anyio", "httpx", "tenacity", "bentoml",
+        "starlette", "anyio", "httpx", "tenacity", "bentoml", "prometheus_client", "pythonjsonlogger", "opentelemetry",
     },
 }  # fmt: skip
 

@@ -35,14 +35,20 @@ class Predictor:
         """Outputs of each row, in the order given; rows of like length share a call, padding is cut off again."""
         results: list[Outputs] = [{} for _ in features]
         for group in pack([len(f) for f in features], self.max_tokens):
-            outputs = self.backend.run(collate([features[i] for i in group], self.format.pieces.pad))
-            for row, index in enumerate(group):
-                length = len(features[index])
-                results[index] = {
-                    name: (array[row, :length] if self._per_token else array[row]).copy()
-                    for name, array in outputs.items()
-                }
+            for index, outputs in zip(group, self.call([features[i] for i in group]), strict=True):
+                results[index] = outputs
         return results
+
+    def call(self, features: Sequence[Features]) -> list[Outputs]:
+        """Outputs of each row by one call of the backend, however much padding that takes."""
+        outputs = self.backend.run(collate(features, self.format.pieces.pad))
+        return [
+            {
+                name: (array[row, : len(feature)] if self._per_token else array[row]).copy()
+                for name, array in outputs.items()
+            }
+            for row, feature in enumerate(features)
+        ]
 
     def decode(self, example: Any, features: list[Features], outputs: list[Outputs]) -> Prediction:
         """The answer to one example."""

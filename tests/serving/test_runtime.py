@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from polystilts.errors import InvalidValue, MissingData, NotReady
+from polystilts.errors import MissingData, NotReady, Problems
 from polystilts.runtime.models_folder import read_current
 from serving.runtime import Runtime
 from serving.settings import Settings
@@ -21,11 +22,17 @@ def models(tmp_path: Path) -> Path:
     return tiny_models(tmp_path, ["xnli", "udpos"])
 
 
+def open_runtime(models: Path, **settings: Any) -> Runtime:
+    return Runtime.open(Settings(models=models, **settings))
+
+
 def test_opens_tests_and_shares_the_tokenizer(models: Path) -> None:
-    runtime = Runtime.open(models, threads=1)
+    runtime = open_runtime(models)
     assert runtime.ready
     first, second = runtime.served
-    assert first.predictor.format.pieces is second.predictor.format.pieces
+    pool = runtime.pool
+    with pool.lease(first.delivered.digest) as one, pool.lease(second.delivered.digest) as other:
+        assert one.format.pieces is other.format.pieces
     assert first.difference <= 1e-5
     runtime.close()
     assert not runtime.ready
@@ -35,7 +42,7 @@ def test_a_changed_bundle_is_left_out_and_named(models: Path) -> None:
     folder = read_current(models)["udpos"].folder(models)
     with (folder / "model.onnx.data").open("ab") as file:
         file.write(b"x")
-    runtime = Runtime.open(models)
+    runtime = open_runtime(models)
     assert [model.delivered.target for model in runtime.served] == ["xnli"]
     assert not runtime.ready
     with pytest.raises(NotReady, match=r"udpos \(checksum_mismatch\)"):
@@ -47,17 +54,17 @@ def test_a_bundle_that_computes_something_else_is_left_out(models: Path, monkeyp
         return {"logits": np.zeros((*arrays["input_ids"].shape, 1), dtype=np.float32)}
 
     monkeypatch.setattr("polystilts.runtime.ort.OrtBackend.run", other)
-    runtime = Runtime.open(models)
+    runtime = open_runtime(models)
     assert not runtime.served
     assert not runtime.ready
 
 
 def test_no_models_folder(tmp_path: Path) -> None:
     with pytest.raises(MissingData):
-        Runtime.open(tmp_path)
+        open_runtime(tmp_path)
     (tmp_path / "current.json").write_text(json.dumps({}))
     with pytest.raises(NotReady):
-        Runtime.open(tmp_path).check_ready()
+        open_runtime(tmp_path).check_ready()
 
 
 def test_every_format_has_a_tiny_bundle() -> None:
@@ -73,5 +80,6 @@ def test_every_format_has_a_tiny_bundle() -> None:
 def test_settings_come_from_the_environment() -> None:
     settings = Settings.from_environment({"POLYSTILTS_MODELS": "/m", "POLYSTILTS_ITEMS": "7", "HOME": "/"})
     assert settings.models == Path("/m") and settings.items == 7
-    with pytest.raises(InvalidValue, match="POLYSTILTS_THREADS"):
-        Settings.from_environment({"POLYSTILTS_THREADS": "many"})
+    assert Settings.from_environment({"POLYSTILTS_HOSTS": "a.example, b"}).hosts == {"a.example", "b"}
+    with pytest.raises(Problems, match=r"(?s)THREADS.*many.*LOG_LEVEL"):
+        Settings.from_environment({"POLYSTILTS_THREADS": "many", "POLYSTILTS_LOG_LEVEL": "loud"})

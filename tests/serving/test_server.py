@@ -60,7 +60,7 @@ def test_a_text_has_the_same_answer_alone_and_in_a_list(server: Server) -> None:
             assert client.ask("embed", item)["result"]["embedding"] == pytest.approx(result["embedding"], abs=1e-5)
 
 
-@pytest.mark.parametrize("path", ["/schema.json", "/docs.json", "/metrics", "/healthz", "/nothing"])
+@pytest.mark.parametrize("path", ["/schema.json", "/docs.json", "/healthz", "/nothing"])
 def test_no_path_is_answered_by_bentoml(server: Server, path: str) -> None:
     response = httpx.get(server.url + path)
     assert response.status_code == 404 and response.json()["error"]["code"] == "not_found"

@@ -1,0 +1,194 @@
+"""Bundles in memory: opened by digest, counted while in use, unloaded past a budget, one tokenizer per digest."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from weakref import WeakValueDictionary
+
+import numpy as np
+
+from polystilts.formats import Format, Pieces, make_format
+from polystilts.runtime.backend import Backend
+from polystilts.runtime.bundle import Bundle, open_bundle, run_self_test
+from polystilts.runtime.cost import CallCost, fit_cost
+from polystilts.runtime.ort import OrtBackend
+from polystilts.runtime.predictor import Predictor
+from polystilts.runtime.scheduler import Engine
+
+#: How a bundle becomes a backend: its folder and the threads of one call.
+OpenBackend = Callable[[Path, int], Backend]
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A bundle in memory.
+
+    Attributes:
+        engine: what the scheduler runs.
+        difference: largest one that the self-test found when it was loaded.
+    """
+
+    bundle: Bundle
+    format: Format
+    engine: Engine
+    difference: float
+
+
+@dataclass(eq=False)
+class _Entry:
+    folder: Path
+    digest: str
+    bytes: int
+    model: Model | None = None
+    users: int = 0
+    used: float = 0.0
+
+
+class Pool:
+    """Opens bundles, and forgets the ones longest unused when their files pass a budget.
+
+    Args:
+        threads: of one call on a lane.
+        wide_threads: of a call that has the machine for itself; `threads` or less = there are none.
+        budget: bytes of files of the bundles in memory; what is in use is never unloaded.
+        public_key: of the key that must have signed every bundle.
+        open_backend: what runs a bundle.
+    """
+
+    def __init__(
+        self,
+        *,
+        threads: int = 1,
+        wide_threads: int = 0,
+        budget: int | None = None,
+        public_key: Path | None = None,
+        open_backend: OpenBackend = lambda folder, threads: OrtBackend(folder, threads=threads),
+    ) -> None:
+        self.threads = threads
+        self.wide_threads = wide_threads
+        self.budget = budget
+        self.public_key = public_key
+        self._open_backend = open_backend
+        self._entries: dict[str, _Entry] = {}
+        #: By sha256 of tokenizer.json: of 250,002 pieces it takes half a gigabyte.
+        self._pieces: WeakValueDictionary[str, Pieces] = WeakValueDictionary()
+        #: By sha256 of the graph, which is without weights: models of one shape cost the same.
+        self._costs: dict[tuple[str, int], CallCost] = {}
+        self._lock = threading.Lock()
+        self._loading = threading.Lock()
+
+    @property
+    def bytes(self) -> int:
+        """Of the files of the bundles in memory."""
+        with self._lock:
+            return sum(entry.bytes for entry in self._entries.values() if entry.model)
+
+    def loaded(self, digest: str) -> bool:
+        """Whether a bundle is in memory now."""
+        with self._lock:
+            entry = self._entries.get(digest)
+            return entry is not None and entry.model is not None
+
+    def add(self, folder: Path, digest: str) -> Model:
+        """Verifies, loads and tests a bundle; from now on it can be leased.
+
+        Raises:
+            PolystiltsError: what `open_bundle`, `Pieces.open`, `OrtBackend` and `run_self_test` raise.
+        """
+        with self._lock:
+            entry = self._entries.get(digest) or _Entry(folder, digest, 0)
+        with self._use(entry) as model:
+            with self._lock:
+                self._entries[digest] = entry
+            return model
+
+    def adopt(self, model: Model) -> None:
+        """Takes in a model that was made elsewhere; it has no files here and is never unloaded."""
+        with self._lock:
+            self._entries[model.bundle.digest] = _Entry(model.bundle.folder, model.bundle.digest, 0, model, users=1)
+
+    def remove(self, digest: str) -> None:
+        """Forgets a bundle; who has leased it keeps it until it is done."""
+        with self._lock:
+            self._entries.pop(digest, None)
+
+    @contextmanager
+    def lease(self, digest: str) -> Iterator[Model]:
+        """The model, loaded again if it was unloaded; it stays while the block runs.
+
+        Raises:
+            KeyError: it was not added.
+            PolystiltsError: it has to be loaded again and its files have changed.
+        """
+        with self._lock:
+            entry = self._entries[digest]
+        with self._use(entry) as model:
+            yield model
+
+    @contextmanager
+    def _use(self, entry: _Entry) -> Iterator[Model]:
+        with self._lock:
+            entry.users += 1
+            model = entry.model
+        try:
+            if model is None:
+                with self._loading:
+                    model = entry.model or self._load(entry)
+                    with self._lock:
+                        entry.model = model
+            yield model
+        finally:
+            with self._lock:
+                entry.users -= 1
+                entry.used = time.monotonic()
+                self._unload()
+
+    def _unload(self) -> None:
+        """Past the budget, the longest unused go; the lock is held."""
+        if self.budget is None:
+            return
+        loaded = [entry for entry in self._entries.values() if entry.model]
+        total = sum(entry.bytes for entry in loaded)
+        for entry in sorted(loaded, key=lambda entry: entry.used):
+            if total <= self.budget:
+                return
+            if not entry.users:
+                entry.model = None
+                total -= entry.bytes
+
+    def _load(self, entry: _Entry) -> Model:
+        bundle = open_bundle(entry.folder, digest=entry.digest, public_key=self.public_key)
+        entry.bytes = sum((bundle.folder / name).stat().st_size for name in bundle.files)
+        key = bundle.files["tokenizer.json"]
+        pieces = self._pieces.get(key)
+        if pieces is None:
+            pieces = self._pieces[key] = Pieces.open(bundle.folder)
+        format_ = make_format(pieces, bundle.settings)
+        predictor = Predictor(format_, self._open_backend(bundle.folder, self.threads))
+        difference = run_self_test(bundle, predictor)
+        cost = self._cost(bundle, predictor, self.threads)
+        wide, wide_cost = None, None
+        if self.wide_threads > self.threads:
+            wide = Predictor(format_, self._open_backend(bundle.folder, self.wide_threads))
+            wide_cost = self._cost(bundle, wide, self.wide_threads)
+            if wide_cost.of(1, bundle.settings.max_length) >= cost.of(1, bundle.settings.max_length):
+                wide, wide_cost = None, None
+        engine = Engine(predictor.call, cost, wide.call if wide else None, wide_cost, name=bundle.target)
+        return Model(bundle, format_, engine, difference)
+
+    def _cost(self, bundle: Bundle, predictor: Predictor, threads: int) -> CallCost:
+        key = (bundle.files["model.onnx"], threads)
+        if key not in self._costs:
+            unknown = predictor.format.pieces.unk
+
+            def run(rows: int, length: int) -> None:
+                ids = np.full((rows, length), unknown, dtype=np.int64)
+                predictor.backend.run({"input_ids": ids, "attention_mask": np.ones_like(ids)})
+
+            self._costs[key] = fit_cost(run, longest=bundle.settings.max_length)
+        return self._costs[key]
