@@ -78,7 +78,7 @@ def _encode(
     settings: Settings = request.app.state.settings
     record: Record = request.state.record
     works = [_prepare(endpoint, served, item, settings, record) for item in items]
-    model = leases.enter_context(runtime.pool.lease(served.delivered.digest))
+    model = leases.enter_context(runtime.pool.lease(served.held))
     examples = [example for work in works if isinstance(work, Work) for example in work.examples]
     start = time.perf_counter()
     found = iter(model.format.encode(examples))

@@ -218,7 +218,7 @@ async def _openapi(request: Request) -> Response:
 async def _models(request: Request) -> Response:
     runtime = _runtime(request)
     return JsonResponse(
-        schemas.ModelList(data=[_card(model, runtime) for model in runtime.served], queue_ms=runtime.scheduler.queue_ms)
+        schemas.ModelList(data=[_card(model) for model in runtime.served], queue_ms=runtime.scheduler.queue_ms)
     )
 
 
@@ -230,10 +230,10 @@ def _runtime(request: Request) -> Runtime:
 
 
 def _self_test(model: Served) -> schemas.SelfTest:
-    return schemas.SelfTest(difference=model.difference, tolerance=model.bundle.self_test["tolerance"])
+    return schemas.SelfTest(difference=model.held.difference, tolerance=model.bundle.self_test["tolerance"])
 
 
-def _card(model: Served, runtime: Runtime) -> schemas.ModelCard:
+def _card(model: Served) -> schemas.ModelCard:
     bundle, delivered = model.bundle, model.delivered
     return schemas.ModelCard(
         id=model.key,
@@ -250,5 +250,5 @@ def _card(model: Served, runtime: Runtime) -> schemas.ModelCard:
         languages=bundle.lineage.get("languages"),
         lineage=dict(bundle.lineage),
         self_test=_self_test(model),
-        loaded=runtime.pool.loaded(delivered.digest),
+        loaded=model.held.loaded,
     )

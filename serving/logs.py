@@ -1,9 +1,9 @@
 """What the server writes: a line for every request and for every swap, JSON where a machine reads it. Never a text.
 
-Loggers: ``polystilts.access`` (one line a request), ``polystilts.audit`` (what changed what is served), and those of the
-modules. Exceptions are written as their types and where they passed, without their messages: a message may quote what
-a client sent. Lines are written by a thread of their own, so a slow terminal or a full pipe never stops the event loop;
-what does not fit the queue is dropped and counted.
+Loggers: ``polystilts.access`` (one line a request), ``polystilts.audit`` (what changed what is served), and those of
+the modules. Exceptions are written as their types and where they passed, without their messages: a message may quote
+what a client sent. Lines are written by a thread of their own, so a slow terminal or a full pipe never stops the event
+loop; what does not fit the queue is dropped and counted.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ _CLOSE_SECONDS = 5.0
 _FRAMES = 30
 _CHAIN = 5
 
-_ours = ("polystilts", "serving")
-# BentoML gives these a handler that prints exceptions with their messages.
-_theirs = ("bentoml", "uvicorn.error", "")
+_OURS = ("polystilts", "serving")
+# BentoML gives these (the last is the root) a handler that prints exceptions with their messages.
+_THEIRS = ("bentoml", "uvicorn.error", "")
 
 _access = logging.getLogger("polystilts.access")
 _audit = logging.getLogger("polystilts.audit")
@@ -51,11 +51,11 @@ _ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tup
 
 
 def access(record: Record) -> None:
-    """Writes the line of a finished request; a warning where the server failed it."""
+    """Writes the line of a finished request, a warning where the server failed it; the record must not change later."""
     level = logging.WARNING if record.status >= 500 else logging.INFO
     if _access.isEnabledFor(level):
         # Not _access.log(): looking for the calling line costs as much as all the rest.
-        _access.handle(_access.makeRecord(_access.name, level, "", 0, _line(record), (), None))
+        _access.handle(_access.makeRecord(_access.name, level, "", 0, record, (), None))
 
 
 def audit(event: str, **fields: object) -> None:
@@ -132,12 +132,13 @@ class _Writing:
         handler.setFormatter(_Human() if as_json is False or (as_json is None and stream.isatty()) else _Json())
         self._queue = _Queue()
         self._listener = _Listener(self._queue, handler)
-        self._before = [(log, log.level, log.propagate, log.handlers[:]) for log in map(logging.getLogger, _loggers())]
-        for name in _loggers():
+        self._before = []
+        for name in (*_OURS, *_THEIRS):
             logger = logging.getLogger(name)
+            self._before.append((logger, logger.level, logger.propagate, logger.handlers[:]))
             logger.handlers[:] = [self._queue]
             logger.propagate = False
-            if name in _ours:
+            if name in _OURS:
                 logger.setLevel(level)
         _audit.setLevel(logging.INFO)
         self._listener.start()
@@ -169,10 +170,6 @@ _lock = threading.Lock()
 _writing: _Writing | None = None
 
 
-def _loggers() -> tuple[str, ...]:
-    return (*_ours, *_theirs)
-
-
 class _Queue(QueueHandler):
     """Hands records to the writing thread. The bound is approximate: a lock-free queue does not stall its callers."""
 
@@ -200,6 +197,11 @@ class _Listener(QueueListener):
         self._source = source
         self._told = 0
 
+    def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
+        if isinstance(record.msg, Record):
+            record.msg = _line(record.msg)
+        return record
+
     def handle(self, record: logging.LogRecord) -> None:
         missing = self._source.dropped - self._told
         if missing:
@@ -219,7 +221,7 @@ class _Json(JsonFormatter):
             log_data["message"] = record.message
         log_data.update(message_dict)
 
-    def formatException(self, ei: _ExcInfo) -> list[str]:
+    def formatException(self, ei: _ExcInfo) -> list[str]:  # type: ignore[override]  # as in the class above
         return trail(ei[1])
 
 

@@ -14,7 +14,7 @@ from polystilts.runtime.bundle import MANIFEST, Bundle
 from polystilts.runtime.folders import write_json
 from polystilts.runtime.models_folder import CURRENT, Delivered, read_current
 from polystilts.runtime.ort import usable_cores
-from polystilts.runtime.pool import Model, Pool
+from polystilts.runtime.pool import Held, Pool
 from polystilts.runtime.scheduler import Engine, Scheduler
 from serving.settings import Settings
 
@@ -34,21 +34,23 @@ class Served:
     Attributes:
         key: what a request's `model` may say: the target, or ``target@alias``.
         delivered: what the registry calls it.
-        difference: largest difference found by the self-test when it was loaded.
+        held: its bundle in the pool.
         created: Unix seconds at which its manifest was written.
     """
 
     key: str
     delivered: Delivered
-    bundle: Bundle
-    difference: float
+    held: Held
     created: int
 
     @classmethod
-    def of(cls, key: str, delivered: Delivered, model: Model) -> Served:
-        manifest = model.bundle.folder / MANIFEST
-        created = int(manifest.stat().st_mtime) if manifest.is_file() else 0
-        return cls(key, delivered, model.bundle, model.difference, created)
+    def of(cls, key: str, delivered: Delivered, held: Held) -> Served:
+        manifest = held.bundle.folder / MANIFEST
+        return cls(key, delivered, held, int(manifest.stat().st_mtime) if manifest.is_file() else 0)
+
+    @property
+    def bundle(self) -> Bundle:
+        return self.held.bundle
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,6 @@ class Runtime:
         self._on_swap = on_swap
         self._served: Mapping[str, Served] = {}
         self._refused: Mapping[str, Refused] = {}
-        self._problem: PolystiltsError | None = None
         self._seen: tuple[int, ...] | None = None
         self._refreshing = threading.Lock()
         self._stop = threading.Event()
@@ -139,9 +140,9 @@ class Runtime:
         if not self._served:
             raise NotReady("there are no models")
 
-    def take(self, key: str, delivered: Delivered, model: Model) -> None:
+    def take(self, key: str, delivered: Delivered, held: Held) -> None:
         """Serves a model that is already in the pool."""
-        self._served = {**self._served, key: Served.of(key, delivered, model)}
+        self._served = {**self._served, key: Served.of(key, delivered, held)}
 
     def refresh(self) -> None:
         """Reads ``current.json`` again and serves what it names.
@@ -157,32 +158,26 @@ class Runtime:
                 current = read_current(self._models)
             except PolystiltsError as error:
                 logger.error("%s", error.message)
-                self._problem = error
                 return
-            self._problem = None
             refused: dict[str, Refused] = {}
+            before = {served.held for served in self._served.values()}
             for key, delivered in current.items():
                 served = self._served.get(key)
-                if served and served.delivered.digest == delivered.digest:
-                    self._served = {
-                        **self._served,
-                        key: Served(key, delivered, served.bundle, served.difference, served.created),
-                    }
-                    continue
                 try:
-                    model = self._load(delivered)
+                    held = self._hold(delivered)
                 except PolystiltsError as error:
                     refused[key] = Refused(delivered.digest, error)
                     self._tell(key, "refused", delivered.digest, error.message)
                     continue
-                self._served = {**self._served, key: Served.of(key, delivered, model)}
-                self._tell(key, "loaded", delivered.digest)
+                self.take(key, delivered, held)
+                if served is None or served.held is not held:
+                    self._tell(key, "loaded", delivered.digest)
             for key in self._served.keys() - current.keys():
                 self._tell(key, "removed", self._served[key].delivered.digest)
-            before = {served.delivered.digest for served in self._served.values()}
             self._served = {key: served for key, served in self._served.items() if key in current}
             self._refused = refused
-            self._forget(before)
+            for held in before - {served.held for served in self._served.values()}:
+                self.pool.remove(held)
             self._note()
 
     def watch(self, seconds: float) -> None:
@@ -200,21 +195,17 @@ class Runtime:
         self._stop.set()
         self.scheduler.close(seconds)
 
-    def _load(self, delivered: Delivered) -> Model:
+    def _hold(self, delivered: Delivered) -> Held:
         if self._models is None:
             raise NotReady("there is no models folder")
-        model = self.pool.add(delivered.folder(self._models), delivered.digest)
-        if model.bundle.target != delivered.target:
-            self.pool.remove(delivered.digest)
+        held = self.pool.add(delivered.folder(self._models), delivered.digest)
+        if held.bundle.target != delivered.target:
+            if all(served.held is not held for served in self._served.values()):
+                self.pool.remove(held)
             raise ChecksumMismatch(
-                f"{CURRENT} names a bundle of {model.bundle.target} for {delivered.target}", param="target"
+                f"{CURRENT} names a bundle of {held.bundle.target} for {delivered.target}", param="target"
             )
-        return model
-
-    def _forget(self, before: set[str]) -> None:
-        """Out of the pool goes what no key serves any more."""
-        for digest in before - {served.delivered.digest for served in self._served.values()}:
-            self.pool.remove(digest)
+        return held
 
     def _watch(self, seconds: float) -> None:
         while not self._stop.wait(seconds):

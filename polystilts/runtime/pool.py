@@ -40,13 +40,26 @@ class Model:
 
 
 @dataclass(eq=False)
-class _Entry:
-    folder: Path
-    digest: str
+class Held:
+    """A bundle that passed its checks once, in memory now or not.
+
+    Attributes:
+        bundle: what its manifest says.
+        difference: largest one that the self-test found when it was added.
+        bytes: of its files.
+    """
+
+    bundle: Bundle
+    difference: float
     bytes: int
-    model: Model | None = None
-    users: int = 0
-    used: float = 0.0
+    _model: Model | None
+    _users: int = 0
+    _used: float = 0.0
+
+    @property
+    def loaded(self) -> bool:
+        """In memory now."""
+        return self._model is not None
 
 
 class Pool:
@@ -74,7 +87,7 @@ class Pool:
         self.budget = budget
         self.public_key = public_key
         self._open_backend = open_backend
-        self._entries: dict[str, _Entry] = {}
+        self._held: dict[str, Held] = {}
         #: By sha256 of tokenizer.json: of 250,002 pieces it takes half a gigabyte.
         self._pieces: WeakValueDictionary[str, Pieces] = WeakValueDictionary()
         #: By sha256 of the graph, which is without weights: models of one shape cost the same.
@@ -86,84 +99,74 @@ class Pool:
     def bytes(self) -> int:
         """Of the files of the bundles in memory."""
         with self._lock:
-            return sum(entry.bytes for entry in self._entries.values() if entry.model)
+            return sum(held.bytes for held in self._held.values() if held.loaded)
 
-    def loaded(self, digest: str) -> bool:
-        """Whether a bundle is in memory now."""
-        with self._lock:
-            entry = self._entries.get(digest)
-            return entry is not None and entry.model is not None
-
-    def add(self, folder: Path, digest: str) -> Model:
-        """Verifies, loads and tests a bundle; from now on it can be leased.
+    def add(self, folder: Path, digest: str) -> Held:
+        """Verifies, loads and tests a bundle; one that is here already is not opened again.
 
         Raises:
             PolystiltsError: what `open_bundle`, `Pieces.open`, `OrtBackend` and `run_self_test` raise.
         """
-        with self._lock:
-            entry = self._entries.get(digest) or _Entry(folder, digest, 0)
-        with self._use(entry) as model:
-            with self._lock:
-                self._entries[digest] = entry
-            return model
+        with self._loading:
+            if held := self._held.get(digest):
+                return held
+            model = self._load(folder, digest)
+            size = sum((folder / name).stat().st_size for name in model.bundle.files)
+            return self._take_in(Held(model.bundle, model.difference, size, model, _used=time.monotonic()))
 
-    def adopt(self, model: Model) -> None:
+    def adopt(self, model: Model) -> Held:
         """Takes in a model that was made elsewhere; it has no files here and is never unloaded."""
-        with self._lock:
-            self._entries[model.bundle.digest] = _Entry(model.bundle.folder, model.bundle.digest, 0, model, users=1)
+        return self._take_in(Held(model.bundle, model.difference, 0, model, _users=1))
 
-    def remove(self, digest: str) -> None:
-        """Forgets a bundle; who has leased it keeps it until it is done."""
+    def remove(self, held: Held) -> None:
+        """Forgets a bundle; who holds it may use it until done."""
         with self._lock:
-            self._entries.pop(digest, None)
+            self._held.pop(held.bundle.digest, None)
 
     @contextmanager
-    def lease(self, digest: str) -> Iterator[Model]:
+    def lease(self, held: Held) -> Iterator[Model]:
         """The model, loaded again if it was unloaded; it stays while the block runs.
 
         Raises:
-            KeyError: it was not added.
-            PolystiltsError: it has to be loaded again and its files have changed.
+            PolystiltsError: it has to be loaded again and its files have changed or gone.
         """
         with self._lock:
-            entry = self._entries[digest]
-        with self._use(entry) as model:
-            yield model
-
-    @contextmanager
-    def _use(self, entry: _Entry) -> Iterator[Model]:
-        with self._lock:
-            entry.users += 1
-            model = entry.model
+            held._users += 1
+            model = held._model
         try:
             if model is None:
                 with self._loading:
-                    model = entry.model or self._load(entry)
+                    model = held._model or self._load(held.bundle.folder, held.bundle.digest)
                     with self._lock:
-                        entry.model = model
+                        held._model = model
             yield model
         finally:
             with self._lock:
-                entry.users -= 1
-                entry.used = time.monotonic()
+                held._users -= 1
+                held._used = time.monotonic()
                 self._unload()
+
+    def _take_in(self, held: Held) -> Held:
+        with self._lock:
+            self._held[held.bundle.digest] = held
+            self._unload()
+        return held
 
     def _unload(self) -> None:
         """Past the budget, the longest unused go; the lock is held."""
         if self.budget is None:
             return
-        loaded = [entry for entry in self._entries.values() if entry.model]
-        total = sum(entry.bytes for entry in loaded)
-        for entry in sorted(loaded, key=lambda entry: entry.used):
+        loaded = [held for held in self._held.values() if held.loaded]
+        total = sum(held.bytes for held in loaded)
+        for held in sorted(loaded, key=lambda held: held._used):
             if total <= self.budget:
                 return
-            if not entry.users:
-                entry.model = None
-                total -= entry.bytes
+            if not held._users:
+                held._model = None
+                total -= held.bytes
 
-    def _load(self, entry: _Entry) -> Model:
-        bundle = open_bundle(entry.folder, digest=entry.digest, public_key=self.public_key)
-        entry.bytes = sum((bundle.folder / name).stat().st_size for name in bundle.files)
+    def _load(self, folder: Path, digest: str) -> Model:
+        bundle = open_bundle(folder, digest=digest, public_key=self.public_key)
         key = bundle.files["tokenizer.json"]
         pieces = self._pieces.get(key)
         if pieces is None:

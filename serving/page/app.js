@@ -31,12 +31,16 @@ const $ = (id) => document.getElementById(id);
 const percent = new Intl.NumberFormat("en", { style: "percent", maximumFractionDigits: 1 });
 const whole = new Intl.NumberFormat("en");
 const decimals = (number, places = 2) => number.toFixed(places).replace("-", "−");
-const milliseconds = (ms) => (ms < 1000 ? `${ms < 10 ? decimals(ms, 1) : Math.round(ms)} ms` : `${decimals(ms / 1000, 1)} s`);
+const milliseconds = (ms) =>
+  ms < 1000 ? `${ms < 10 ? decimals(ms, 1) : Math.round(ms)} ms` : `${decimals(ms / 1000, 1)} s`;
 
 /** A language in its own words; a code that nobody knows stays a code. */
 function native(code) {
   try {
-    return code.split("-").map((one) => new Intl.DisplayNames([one], { type: "language" }).of(one)).join(" → ");
+    return code
+      .split("-")
+      .map((one) => new Intl.DisplayNames([one], { type: "language" }).of(one))
+      .join(" → ");
   } catch {
     return code;
   }
@@ -84,7 +88,11 @@ async function copy(text, button) {
 }
 
 const copier = (text, what, look = "plain small") =>
-  h("button", { type: "button", class: look, "aria-label": `Copy ${what}`, onclick: (e) => copy(text(), e.currentTarget) }, "Copy");
+  h(
+    "button",
+    { type: "button", class: look, "aria-label": `Copy ${what}`, onclick: (e) => copy(text(), e.currentTarget) },
+    "Copy",
+  );
 
 /* ---------------------------------------------------------------- pictures of answers */
 
@@ -108,7 +116,11 @@ function bars(rows, wide = false) {
 }
 
 function labels(result) {
-  const rows = Object.entries(result.probabilities).map(([label, value]) => ({ label, value, best: label === result.label }));
+  const rows = Object.entries(result.probabilities).map(([label, value]) => ({
+    label,
+    value,
+    best: label === result.label,
+  }));
   const sure = percent.format(result.probabilities[result.label]);
   return { said: `${result.label}, ${sure}`, parts: [h("p", { class: "verdict" }, capital(result.label)), bars(rows)] };
 }
@@ -119,19 +131,45 @@ function paraphrase(result) {
   // With two labels each has a plain meaning: the predicted one and the other.
   const entries = Object.entries(result.probabilities);
   const meaning = (label) =>
-    entries.length === 2 ? ((label === result.label) === result.paraphrase ? "Same meaning" : "Different meaning") : label;
+    entries.length === 2
+      ? (label === result.label) === result.paraphrase
+        ? "Same meaning"
+        : "Different meaning"
+      : label;
   const rows = entries.map(([label, value]) => ({ label: meaning(label), value, best: label === result.label }));
   const verdict = result.paraphrase ? "They say the same" : "They do not say the same";
-  return { said: `${verdict}, ${percent.format(result.probabilities[result.label])}`, parts: [h("p", { class: "verdict" }, verdict), bars(rows)] };
+  return {
+    said: `${verdict}, ${percent.format(result.probabilities[result.label])}`,
+    parts: [h("p", { class: "verdict" }, verdict), bars(rows)],
+  };
 }
 
 const PARTS_OF_SPEECH = {
-  ADJ: ["adjective", 2], ADP: ["adposition", 5], ADV: ["adverb", 2], AUX: ["auxiliary", 1], CCONJ: ["conjunction", 5],
-  DET: ["determiner", 5], INTJ: ["interjection", 3], NOUN: ["noun", 0], NUM: ["number", 4], PART: ["particle", 5],
-  PRON: ["pronoun", 3], PROPN: ["name", 0], PUNCT: ["punctuation", 5], SCONJ: ["conjunction", 5], SYM: ["symbol", 5],
-  VERB: ["verb", 1], X: ["other", 5],
+  ADJ: ["adjective", 2],
+  ADP: ["adposition", 5],
+  ADV: ["adverb", 2],
+  AUX: ["auxiliary", 1],
+  CCONJ: ["conjunction", 5],
+  DET: ["determiner", 5],
+  INTJ: ["interjection", 3],
+  NOUN: ["noun", 0],
+  NUM: ["number", 4],
+  PART: ["particle", 5],
+  PRON: ["pronoun", 3],
+  PROPN: ["name", 0],
+  PUNCT: ["punctuation", 5],
+  SCONJ: ["conjunction", 5],
+  SYM: ["symbol", 5],
+  VERB: ["verb", 1],
+  X: ["other", 5],
 };
-const ENTITIES = { PER: ["person", 0], LOC: ["place", 1], ORG: ["organisation", 2], DATE: ["date", 4], MISC: ["other", 3] };
+const ENTITIES = {
+  PER: ["person", 0],
+  LOC: ["place", 1],
+  ORG: ["organisation", 2],
+  DATE: ["date", 4],
+  MISC: ["other", 3],
+};
 
 /** Meaning and colour of a tag; one that is not in the table keeps one colour of its own. */
 function kind(table, tag) {
@@ -144,8 +182,14 @@ function kind(table, tag) {
 
 function legend(table, tags) {
   const known = [...new Set(tags)].filter((tag) => kind(table, tag).meaning).sort();
-  return known.length > 0 &&
-    h("ul", { class: "legend", "aria-label": "Meaning of the tags" }, known.map((tag) => h("li", {}, h("b", { class: kind(table, tag).colour }, tag), ` ${kind(table, tag).meaning}`)));
+  return (
+    known.length > 0 &&
+    h(
+      "ul",
+      { class: "legend", "aria-label": "Meaning of the tags" },
+      known.map((tag) => h("li", {}, h("b", { class: kind(table, tag).colour }, tag), ` ${kind(table, tag).meaning}`)),
+    )
+  );
 }
 
 function tags(result) {
@@ -154,7 +198,10 @@ function tags(result) {
     const unsure = token.probability < 0.5;
     return h(
       "li",
-      { class: unsure ? "word unsure" : "word", title: `${meaning || token.tag}, ${percent.format(token.probability)}` },
+      {
+        class: unsure ? "word unsure" : "word",
+        title: `${meaning || token.tag}, ${percent.format(token.probability)}`,
+      },
       h("span", { class: "text" }, token.text),
       h("span", { class: `tag ${colour}`, dir: "ltr" }, token.tag),
     );
@@ -164,7 +211,10 @@ function tags(result) {
     said: result.tokens.map((token) => `${token.text}: ${token.tag}`).join(", "),
     parts: [
       h("ol", { class: "words-line", dir: "auto", "aria-label": "Words and their tags" }, words),
-      legend(PARTS_OF_SPEECH, result.tokens.map((token) => token.tag)),
+      legend(
+        PARTS_OF_SPEECH,
+        result.tokens.map((token) => token.tag),
+      ),
       doubtful && h("p", { class: "hint" }, "A dashed tag is less than 50 % sure."),
     ],
   };
@@ -178,7 +228,14 @@ function marked(text, ranges, properties) {
   for (const { start, end, type } of ranges) {
     parts.push(points.slice(at, start));
     const { meaning, colour } = type ? kind(ENTITIES, type) : { meaning: "", colour: "k0" };
-    parts.push(h("mark", { class: colour, title: meaning }, points.slice(start, end), type && h("span", { class: "kind", dir: "ltr" }, type)));
+    parts.push(
+      h(
+        "mark",
+        { class: colour, title: meaning },
+        points.slice(start, end),
+        type && h("span", { class: "kind", dir: "ltr" }, type),
+      ),
+    );
     at = end;
   }
   return h("p", { dir: "auto", ...properties }, parts, points.slice(at));
@@ -202,7 +259,13 @@ function entities(result, request) {
     });
   }
   const found = ranges.map((one) =>
-    h("tr", {}, h("td", {}, said(one.text)), h("td", {}, kind(ENTITIES, one.type).meaning || one.type), h("td", { class: "figure" }, percent.format(one.probability))),
+    h(
+      "tr",
+      {},
+      h("td", {}, said(one.text)),
+      h("td", {}, kind(ENTITIES, one.type).meaning || one.type),
+      h("td", { class: "figure" }, percent.format(one.probability)),
+    ),
   );
   const list = ranges.map((one) => `${one.text}: ${kind(ENTITIES, one.type).meaning || one.type}`).join(", ");
   return {
@@ -210,9 +273,25 @@ function entities(result, request) {
     parts: [
       marked(text, ranges, { class: "running" }),
       found.length
-        ? h("table", {}, h("thead", {}, h("tr", {}, ["Found", "Kind", "Sure"].map((one) => h("th", { scope: "col" }, one)))), h("tbody", {}, found))
+        ? h(
+            "table",
+            {},
+            h(
+              "thead",
+              {},
+              h(
+                "tr",
+                {},
+                ["Found", "Kind", "Sure"].map((one) => h("th", { scope: "col" }, one)),
+              ),
+            ),
+            h("tbody", {}, found),
+          )
         : h("p", { class: "hint" }, "No person, organisation or place was found."),
-      legend(ENTITIES, ranges.map((one) => one.type)),
+      legend(
+        ENTITIES,
+        ranges.map((one) => one.type),
+      ),
     ],
   };
 }
@@ -223,8 +302,15 @@ function span(result, request) {
   return {
     said: there ? `Answer: ${result.answer}` : "No answer in this text",
     parts: [
-      there ? h("p", { class: "verdict", dir: "auto" }, result.answer) : h("p", { class: "verdict" }, "No answer in this text"),
-      marked(request.context, there ? [result] : [], { class: "quote", tabIndex: 0, role: "region", "aria-label": "The context, with the answer marked" }),
+      there
+        ? h("p", { class: "verdict", dir: "auto" }, result.answer)
+        : h("p", { class: "verdict" }, "No answer in this text"),
+      marked(request.context, there ? [result] : [], {
+        class: "quote",
+        tabIndex: 0,
+        role: "region",
+        "aria-label": "The context, with the answer marked",
+      }),
       h("p", { class: "hint" }, `${scores}.`),
     ],
     shown: (root) => {
@@ -236,7 +322,11 @@ function span(result, request) {
 }
 
 function chosen(result, request) {
-  const rows = request.choices.map((label, index) => ({ label, value: result.probabilities[index], best: index === result.label }));
+  const rows = request.choices.map((label, index) => ({
+    label,
+    value: result.probabilities[index],
+    best: index === result.label,
+  }));
   return {
     said: `${result.text}, ${percent.format(result.probabilities[result.label])}`,
     parts: [h("p", { class: "verdict", dir: "auto" }, result.text), bars(rows, true)],
@@ -249,7 +339,10 @@ const cosine = (a, b) => a.reduce((sum, value, index) => sum + value * b[index],
 function vectorPicture(vector) {
   const canvas = h("canvas", { width: vector.length, height: 1, role: "img" });
   const most = Math.max(...vector.map(Math.abs)) || 1;
-  canvas.setAttribute("aria-label", `${vector.length} numbers between ${decimals(Math.min(...vector))} and ${decimals(Math.max(...vector))}`);
+  canvas.setAttribute(
+    "aria-label",
+    `${vector.length} numbers between ${decimals(Math.min(...vector))} and ${decimals(Math.max(...vector))}`,
+  );
   const pen = canvas.getContext("2d");
   vector.forEach((value, index) => {
     const strength = Math.sqrt(Math.abs(value) / most);
@@ -263,7 +356,8 @@ function likeness(results, request) {
   const vectors = results.map((one) => one.embedding);
   const numbers = vectors.map((_, index) => index + 1);
   const pairs = [];
-  for (let i = 0; i < vectors.length; i++) for (let j = i + 1; j < vectors.length; j++) pairs.push([i, j, cosine(vectors[i], vectors[j])]);
+  for (let i = 0; i < vectors.length; i++)
+    for (let j = i + 1; j < vectors.length; j++) pairs.push([i, j, cosine(vectors[i], vectors[j])]);
   const best = pairs.reduce((a, b) => (b[2] > a[2] ? b : a), pairs[0] ?? [0, 0, 1]);
   const cell = (i, j) => {
     const value = cosine(vectors[i], vectors[j]);
@@ -271,7 +365,10 @@ function likeness(results, request) {
     box.style.setProperty("--share", i === j ? 0 : Math.max(0, value) ** 2 * 0.6);
     return box;
   };
-  const verdict = pairs.length > 1 ? `${best[0] + 1} and ${best[1] + 1} are closest: ${decimals(best[2])}` : `Cosine similarity ${decimals(best[2])}`;
+  const verdict =
+    pairs.length > 1
+      ? `${best[0] + 1} and ${best[1] + 1} are closest: ${decimals(best[2])}`
+      : `Cosine similarity ${decimals(best[2])}`;
   return {
     said: pairs.map(([i, j, value]) => `sentences ${i + 1} and ${j + 1}: ${decimals(value)}`).join(", "),
     parts: [
@@ -280,25 +377,73 @@ function likeness(results, request) {
         h(
           "table",
           { class: "likeness", "aria-label": "Cosine similarity of every two sentences" },
-          h("thead", {}, h("tr", {}, h("td", { class: "self" }), numbers.map((n) => h("th", { scope: "col" }, String(n))))),
-          h("tbody", {}, numbers.map((n, i) => h("tr", {}, h("th", { scope: "row" }, String(n)), numbers.map((_, j) => cell(i, j))))),
+          h(
+            "thead",
+            {},
+            h(
+              "tr",
+              {},
+              h("td", { class: "self" }),
+              numbers.map((n) => h("th", { scope: "col" }, String(n))),
+            ),
+          ),
+          h(
+            "tbody",
+            {},
+            numbers.map((n, i) =>
+              h(
+                "tr",
+                {},
+                h("th", { scope: "row" }, String(n)),
+                numbers.map((_, j) => cell(i, j)),
+              ),
+            ),
+          ),
         ),
       h(
         "div",
         { class: "vectors" },
         vectors.map((vector, index) =>
-          h("figure", { class: "vector" }, h("figcaption", {}, h("span", { class: "number" }, String(index + 1)), h("span", { dir: "auto" }, request.items[index].text)), vectorPicture(vector)),
+          h(
+            "figure",
+            { class: "vector" },
+            h(
+              "figcaption",
+              {},
+              h("span", { class: "number" }, String(index + 1)),
+              h("span", { dir: "auto" }, request.items[index].text),
+            ),
+            vectorPicture(vector),
+          ),
         ),
       ),
-      h("p", { class: "hint" }, `Cosine similarity: 1 points the same way, 0 is unrelated. Each stripe is one of ${whole.format(vectors[0].length)} numbers, green above zero and orange below.`),
+      h(
+        "p",
+        { class: "hint" },
+        `Cosine similarity: 1 points the same way, 0 is unrelated. Each stripe is one of ${whole.format(vectors[0].length)} numbers, green above zero and orange below.`,
+      ),
     ],
   };
 }
 
 function aligned(result, request) {
   const column = (sentences, side, name) =>
-    h("ol", { "aria-label": name }, sentences.map((text, index) =>
-      h("li", { dir: "auto", class: result.pairs.some((pair) => pair[side] === index) ? "" : "alone", onmouseenter: () => light(side, index), onmouseleave: () => light() }, text)));
+    h(
+      "ol",
+      { "aria-label": name },
+      sentences.map((text, index) =>
+        h(
+          "li",
+          {
+            dir: "auto",
+            class: result.pairs.some((pair) => pair[side] === index) ? "" : "alone",
+            onmouseenter: () => light(side, index),
+            onmouseleave: () => light(),
+          },
+          text,
+        ),
+      ),
+    );
   const sources = column(request.source, "source", "Source");
   const targets = column(request.target, "target", "Target");
   const lines = svg("svg", { "aria-hidden": "true" });
@@ -325,18 +470,48 @@ function aligned(result, request) {
       return own.top - box.top + own.height / 2;
     };
     result.pairs.forEach((pair, n) => {
-      const [from, to, bend] = [middle(sources.children[pair.source]), middle(targets.children[pair.target]), box.width / 2];
+      const [from, to, bend] = [
+        middle(sources.children[pair.source]),
+        middle(targets.children[pair.target]),
+        box.width / 2,
+      ];
       paths[n].setAttribute("d", `M0 ${from} C${bend} ${from} ${bend} ${to} ${box.width} ${to}`);
     });
   };
   const rows = result.pairs.map((pair) =>
-    h("tr", {}, h("td", {}, said(request.source[pair.source])), h("td", {}, said(request.target[pair.target])), h("td", { class: "figure" }, decimals(pair.score))));
+    h(
+      "tr",
+      {},
+      h("td", {}, said(request.source[pair.source])),
+      h("td", {}, said(request.target[pair.target])),
+      h("td", { class: "figure" }, decimals(pair.score)),
+    ),
+  );
   return {
-    said: result.pairs.map((pair) => `${request.source[pair.source]} = ${request.target[pair.target]}`).join("; ") || "No pairs found",
+    said:
+      result.pairs.map((pair) => `${request.source[pair.source]} = ${request.target[pair.target]}`).join("; ") ||
+      "No pairs found",
     parts: [
       h("div", { class: "aligned" }, sources, wires, targets),
-      h("table", {}, h("thead", {}, h("tr", {}, ["Source", "Target", "Margin"].map((one) => h("th", { scope: "col" }, one)))), h("tbody", {}, rows)),
-      h("p", { class: "hint" }, "Margin: how much closer the two are than their neighbours are; above 1 they stand out."),
+      h(
+        "table",
+        {},
+        h(
+          "thead",
+          {},
+          h(
+            "tr",
+            {},
+            ["Source", "Target", "Margin"].map((one) => h("th", { scope: "col" }, one)),
+          ),
+        ),
+        h("tbody", {}, rows),
+      ),
+      h(
+        "p",
+        { class: "hint" },
+        "Margin: how much closer the two are than their neighbours are; above 1 they stand out.",
+      ),
     ],
     shown: (root) => new ResizeObserver(draw).observe(root.querySelector(".aligned")),
   };
@@ -345,25 +520,48 @@ function aligned(result, request) {
 /* ---------------------------------------------------------------- tasks */
 
 const text = (name, label, options = {}) => ({ name, label, kind: "text", ...options });
-const words = [text("text", "Text"), { name: "split", label: "The words are already separated by spaces", kind: "check" }];
+const words = [
+  text("text", "Text"),
+  { name: "split", label: "The words are already separated by spaces", kind: "check" },
+];
 const wordsRequest = (values) => (values.split ? { tokens: values.text.trim().split(/\s+/u) } : { text: values.text });
-const wordsValues = (request) => (request.tokens ? { text: request.tokens.join(" "), split: true } : { text: request.text, split: false });
-const lines = (value) => value.split("\n").map((line) => line.trim()).filter(Boolean);
+const wordsValues = (request) =>
+  request.tokens ? { text: request.tokens.join(" "), split: true } : { text: request.text, split: false };
+const lines = (value) =>
+  value
+    .split("\n")
+    .map((line) => line.trim())
+    .filter(Boolean);
 
 /** What a task's form asks for, how that becomes a request and back, and how its answer is drawn. */
 const VIEWS = {
   nli: { title: "Inference", fields: [text("premise", "Premise"), text("hypothesis", "Hypothesis")], show: labels },
-  paraphrase: { title: "Paraphrase", fields: [text("sentence1", "First sentence"), text("sentence2", "Second sentence")], show: paraphrase },
+  paraphrase: {
+    title: "Paraphrase",
+    fields: [text("sentence1", "First sentence"), text("sentence2", "Second sentence")],
+    show: paraphrase,
+  },
   pos: { title: "Word classes", fields: words, request: wordsRequest, values: wordsValues, show: tags },
   ner: { title: "Names", fields: words, request: wordsRequest, values: wordsValues, show: entities },
-  qa: { title: "Questions", heading: "Find the answer in a text", fields: [text("question", "Question"), text("context", "Context", { tall: true })], show: span },
+  qa: {
+    title: "Questions",
+    heading: "Find the answer in a text",
+    fields: [text("question", "Question"), text("context", "Context", { tall: true })],
+    show: span,
+  },
   choice: {
     title: "Choice",
     fields: [
       text("premise", "Premise"),
       {
-        name: "question", label: "Question", kind: "select",
-        options: [["cause", "What was the cause?"], ["effect", "What happened then?"], ["", "None: the premise is the question"]],
+        name: "question",
+        label: "Question",
+        kind: "select",
+        options: [
+          ["cause", "What was the cause?"],
+          ["effect", "What happened then?"],
+          ["", "None: the premise is the question"],
+        ],
       },
       { name: "choices", label: "Choices", one: "Choice", kind: "list", least: 2, most: 32 },
     ],
@@ -375,7 +573,9 @@ const VIEWS = {
     fields: [{ name: "items", label: "Sentences", one: "Sentence", kind: "list", least: 1, most: 8 }],
     request: (values) => ({ items: values.items.map((one) => ({ text: one })) }),
     // An example is one sentence; beside it stand the two examples that follow it.
-    values: (request, task, index) => ({ items: [0, 1, 2].map((n) => task.examples[(index + n) % task.examples.length].request.text) }),
+    values: (request, task, index) => ({
+      items: [0, 1, 2].map((n) => task.examples[(index + n) % task.examples.length].request.text),
+    }),
     show: likeness,
   },
   align: {
@@ -518,8 +718,22 @@ $("key").addEventListener("submit", async (event) => {
 function paintTabs() {
   const tabs = $("tabs");
   if (!tabs.children.length) {
-    tabs.append(...shown.map((task) =>
-      h("button", { type: "button", class: "tab", role: "tab", id: `tab-${task.name}`, "aria-controls": "panel", onclick: () => open(task) }, VIEWS[task.name].title)));
+    tabs.append(
+      ...shown.map((task) =>
+        h(
+          "button",
+          {
+            type: "button",
+            class: "tab",
+            role: "tab",
+            id: `tab-${task.name}`,
+            "aria-controls": "panel",
+            onclick: () => open(task),
+          },
+          VIEWS[task.name].title,
+        ),
+      ),
+    );
   }
   shown.forEach((task, index) => {
     const tab = tabs.children[index];
@@ -535,7 +749,14 @@ function paintTabs() {
 
 $("tabs").addEventListener("keydown", (event) => {
   const at = shown.indexOf(state.task);
-  const to = { ArrowRight: at + 1, ArrowLeft: at - 1, ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: shown.length - 1 }[event.key];
+  const to = {
+    ArrowRight: at + 1,
+    ArrowLeft: at - 1,
+    ArrowDown: at + 1,
+    ArrowUp: at - 1,
+    Home: 0,
+    End: shown.length - 1,
+  }[event.key];
   if (to === undefined) return;
   event.preventDefault();
   open(shown[(to + shown.length) % shown.length]);
@@ -560,15 +781,27 @@ function paintTask() {
     h(
       "button",
       {
-        type: "button", class: "chip", lang: example.code.split("-")[0], title: example.language,
-        "aria-pressed": String(own.example === index), "aria-label": `${example.language}: ${native(example.code)}`,
+        type: "button",
+        class: "chip",
+        lang: example.code.split("-")[0],
+        title: example.language,
+        "aria-pressed": String(own.example === index),
+        "aria-label": `${example.language}: ${native(example.code)}`,
         onclick: () => choose(index),
       },
       native(example.code),
-    ));
+    ),
+  );
   const controls = h(
     "form",
-    { class: "ask", noValidate: true, onsubmit: (event) => { event.preventDefault(); ask(); } },
+    {
+      class: "ask",
+      noValidate: true,
+      onsubmit: (event) => {
+        event.preventDefault();
+        ask();
+      },
+    },
     VIEWS[task.name].fields.map(field),
     h("div", { id: "model-choice" }),
     h(
@@ -587,18 +820,27 @@ function paintTask() {
   $("task").replaceChildren(
     h("h2", {}, VIEWS[task.name].heading ?? task.summary),
     h("div", { id: "missing" }),
-    h("div", { class: "field" }, h("h3", { id: "examples-title" }, "Examples"), h("div", { class: "chips", role: "group", "aria-labelledby": "examples-title" }, chips)),
+    h(
+      "div",
+      { class: "field" },
+      h("h3", { id: "examples-title" }, "Examples"),
+      h("div", { class: "chips", role: "group", "aria-labelledby": "examples-title" }, chips),
+    ),
     controls,
   );
   $("command").replaceChildren(
-    h("div", { class: "head" }, h("h3", {}, "The same with curl"), copier(() => curl(), "the curl command")),
+    h(
+      "div",
+      { class: "head" },
+      h("h3", {}, "The same with curl"),
+      copier(() => curl(), "the curl command"),
+    ),
     h("pre", { id: "curl", dir: "ltr", tabIndex: 0, role: "region", "aria-label": "curl command" }),
   );
   paintMissing();
   paintModelChoice();
   paintCurl();
 }
-
 
 function paintMissing() {
   const place = $("missing");
@@ -611,7 +853,12 @@ function paintMissing() {
       { class: "notice" },
       h("h3", {}, "No model for this task yet"),
       h("p", {}, "This trains one, measures it and delivers it to the server:"),
-      h("div", { class: "row" }, h("code", { class: "grow" }, state.task.made_by), copier(() => state.task.made_by, "the command")),
+      h(
+        "div",
+        { class: "row" },
+        h("code", { class: "grow" }, state.task.made_by),
+        copier(() => state.task.made_by, "the command"),
+      ),
     ),
   );
 }
@@ -627,7 +874,10 @@ function paintModelChoice() {
     paintCurl();
     paintModel();
   };
-  const options = [h("option", { value: "" }, "the server's choice"), ...models.map((model) => h("option", { value: model.id }, model.id))];
+  const options = [
+    h("option", { value: "" }, "the server's choice"),
+    ...models.map((model) => h("option", { value: model.id }, model.id)),
+  ];
   const select = h("select", { id: "field-model", onchange: change }, options);
   select.value = form(state.task).model;
   place.className = "field";
@@ -648,16 +898,36 @@ function field(spec) {
     paintCurl();
   };
   if (spec.kind === "text") {
-    const area = h("textarea", { id, rows: spec.tall ? 4 : 1, className: spec.tall ? "tall" : "", dir: "auto", lang, value: own.values[spec.name], spellcheck: false });
-    area.addEventListener("input", () => { unmark(area); edited(area.value); });
+    const area = h("textarea", {
+      id,
+      rows: spec.tall ? 4 : 1,
+      className: spec.tall ? "tall" : "",
+      dir: "auto",
+      lang,
+      value: own.values[spec.name],
+      spellcheck: false,
+    });
+    area.addEventListener("input", () => {
+      unmark(area);
+      edited(area.value);
+    });
     return h("div", { class: "field" }, h("label", { for: id }, spec.label), area);
   }
   if (spec.kind === "check") {
-    const box = h("input", { type: "checkbox", id, checked: own.values[spec.name], onchange: (event) => edited(event.target.checked) });
+    const box = h("input", {
+      type: "checkbox",
+      id,
+      checked: own.values[spec.name],
+      onchange: (event) => edited(event.target.checked),
+    });
     return h("div", { class: "check" }, box, h("label", { for: id }, spec.label));
   }
   if (spec.kind === "select") {
-    const select = h("select", { id, onchange: (event) => edited(event.target.value) }, spec.options.map(([value, label]) => h("option", { value }, label)));
+    const select = h(
+      "select",
+      { id, onchange: (event) => edited(event.target.value) },
+      spec.options.map(([value, label]) => h("option", { value }, label)),
+    );
     select.value = own.values[spec.name];
     return h("div", { class: "field" }, h("label", { for: id }, spec.label), select);
   }
@@ -666,20 +936,59 @@ function field(spec) {
     const values = own.values[spec.name];
     const rows = values.map((value, index) => {
       const name = `${spec.one} ${index + 1}`;
-      const area = h("textarea", { id: `${id}-${index}`, rows: 1, dir: "auto", value, spellcheck: false, "aria-label": name });
-      area.addEventListener("input", () => { unmark(area); edited(values.with(index, area.value)); values[index] = area.value; });
-      const drop = () => { edited(values.toSpliced(index, 1)); paint(Math.max(0, index - 1)); };
+      const area = h("textarea", {
+        id: `${id}-${index}`,
+        rows: 1,
+        dir: "auto",
+        value,
+        spellcheck: false,
+        "aria-label": name,
+      });
+      area.addEventListener("input", () => {
+        unmark(area);
+        edited(values.with(index, area.value));
+        values[index] = area.value;
+      });
+      const drop = () => {
+        edited(values.toSpliced(index, 1));
+        paint(Math.max(0, index - 1));
+      };
       return h(
         "li",
         { class: "item" },
-        h("div", { class: "row" }, area, values.length > spec.least && h("button", { type: "button", class: "icon", "aria-label": `Remove ${name.toLowerCase()}`, title: "Remove", onclick: drop }, "×")),
+        h(
+          "div",
+          { class: "row" },
+          area,
+          values.length > spec.least &&
+            h(
+              "button",
+              {
+                type: "button",
+                class: "icon",
+                "aria-label": `Remove ${name.toLowerCase()}`,
+                title: "Remove",
+                onclick: drop,
+              },
+              "×",
+            ),
+        ),
       );
     });
-    const add = () => { edited([...values, ""]); paint(values.length); };
+    const add = () => {
+      edited([...values, ""]);
+      paint(values.length);
+    };
     group.replaceChildren(
       h("legend", {}, spec.label),
       h("ol", { class: "items" }, rows),
-      values.length < spec.most ? h("div", {}, h("button", { type: "button", class: "plain small", onclick: add }, `Add a ${spec.one.toLowerCase()}`)) : "",
+      values.length < spec.most
+        ? h(
+            "div",
+            {},
+            h("button", { type: "button", class: "plain small", onclick: add }, `Add a ${spec.one.toLowerCase()}`),
+          )
+        : "",
     );
     if (focus !== undefined) $(`${id}-${focus}`).focus();
   };
@@ -739,7 +1048,10 @@ async function ask() {
   $("answer").setAttribute("aria-busy", "true");
   try {
     const options = { method: "POST", body: JSON.stringify(request), signal: running.signal };
-    const found = await call(task.path.slice(1), { ...options, headers: headers({ "Content-Type": "application/json" }) });
+    const found = await call(task.path.slice(1), {
+      ...options,
+      headers: headers({ "Content-Type": "application/json" }),
+    });
     own.answer = { ...found, request };
   } catch {
     return; // called off: another request or another task has the page
@@ -768,7 +1080,15 @@ function paintAnswer(fresh = false) {
   place.setAttribute("aria-busy", "false");
   for (const area of $("task").querySelectorAll("[aria-invalid]")) unmark(area);
   if (!answer) {
-    place.replaceChildren(h("p", { class: "empty" }, missing(state.task) ? "Answers appear here once there is a model." : "The answer appears here. Choose an example, or write something and ask."));
+    place.replaceChildren(
+      h(
+        "p",
+        { class: "empty" },
+        missing(state.task)
+          ? "Answers appear here once there is a model."
+          : "The answer appears here. Choose an example, or write something and ask.",
+      ),
+    );
     return;
   }
   if (answer.problem) {
@@ -802,8 +1122,20 @@ function times({ took, timing: stages, data }) {
     "div",
     { class: "foot" },
     server.length > 0 && h("div", { class: "stages", "aria-hidden": "true" }, strip),
-    h("p", {}, h("b", { class: "round" }, `${milliseconds(took)} round trip`), ` to ${data.model.name} version ${data.model.version}`),
-    server.length > 0 && h("p", { class: "times" }, server.map((stage, index) => h("span", {}, h("i", { class: `k${index % 6}` }), `${stage.name} ${milliseconds(stage.ms)}`))),
+    h(
+      "p",
+      {},
+      h("b", { class: "round" }, `${milliseconds(took)} round trip`),
+      ` to ${data.model.name} version ${data.model.version}`,
+    ),
+    server.length > 0 &&
+      h(
+        "p",
+        { class: "times" },
+        server.map((stage, index) =>
+          h("span", {}, h("i", { class: `k${index % 6}` }), `${stage.name} ${milliseconds(stage.ms)}`),
+        ),
+      ),
   );
 }
 
@@ -826,16 +1158,27 @@ const PROBLEMS = {
 function paintProblem(problem, fresh) {
   const fallback = problem.status >= 500 ? PROBLEMS[500] : PROBLEMS[422];
   const [title, advice, again] = PROBLEMS[problem.status] ?? fallback;
-  const wait = problem.wait === null || problem.wait === undefined ? "" : `It asks for ${problem.wait} ${problem.wait === 1 ? "second" : "seconds"} of patience.`;
-  const sizes = typeof problem.limit === "number" && typeof problem.given === "number" ? `${whole.format(problem.given)} given, ${whole.format(problem.limit)} allowed` : "";
-  const small = [problem.code !== "empty" && problem.code, sizes, problem.request_id && `request ${problem.request_id}`].filter(Boolean).join(" · ");
+  const wait =
+    problem.wait === null || problem.wait === undefined
+      ? ""
+      : `It asks for ${problem.wait} ${problem.wait === 1 ? "second" : "seconds"} of patience.`;
+  const sizes =
+    typeof problem.limit === "number" && typeof problem.given === "number"
+      ? `${whole.format(problem.given)} given, ${whole.format(problem.limit)} allowed`
+      : "";
+  const small = [problem.code !== "empty" && problem.code, sizes, problem.request_id && `request ${problem.request_id}`]
+    .filter(Boolean)
+    .join(" · ");
   const area = marking(problem);
   $("answer").replaceChildren(
     h(
       "div",
-      { class: problem.status === 0 || problem.status === 429 || problem.status === 503 ? "oops kind" : "oops", role: fresh ? "alert" : null },
+      {
+        class: problem.status === 0 || problem.status === 429 || problem.status === 503 ? "oops kind" : "oops",
+        role: fresh ? "alert" : null,
+      },
       h("h2", {}, title),
-      problem.message && h("p", { dir: "auto" }, problem.message),
+      problem.message && h("p", { dir: "auto" }, problem.param ? problem.message : capital(problem.message)),
       advice && h("p", {}, advice),
       wait && h("p", {}, wait),
       again && h("div", {}, h("button", { type: "button", class: "plain", id: "again", onclick: ask }, "Try again")),
@@ -876,7 +1219,8 @@ function paintModel() {
   const answered = form(task).answer?.data?.model.digest;
   const models = modelsOf(task);
   const wanted = form(task).model;
-  const model = (wanted && models.find((one) => one.id === wanted)) || models.find((one) => one.digest === answered) || models[0];
+  const model =
+    (wanted && models.find((one) => one.id === wanted)) || models.find((one) => one.digest === answered) || models[0];
   if (!model) {
     const words = state.models === null ? "The model's card appears here." : "No model yet.";
     place.replaceChildren(h("h3", {}, "Model"), h("p", { class: "hint" }, words));
@@ -884,7 +1228,11 @@ function paintModel() {
   }
   const rows = [
     ["Target", model.target],
-    ["Digest", h("span", { class: "mono", title: model.digest }, model.digest.slice(0, 12)), copier(() => model.digest, "the digest", "link")],
+    [
+      "Digest",
+      h("span", { class: "mono", title: model.digest }, model.digest.slice(0, 12)),
+      copier(() => model.digest, "the digest", "link"),
+    ],
     ["Precision", model.precision],
     model.labels?.length ? ["Labels", model.labels.join(", ")] : null,
     ["Self-test", `differs by ${decimals(model.self_test.difference, 4)}, allowed ${model.self_test.tolerance}`],
@@ -892,7 +1240,11 @@ function paintModel() {
   place.replaceChildren(
     h("h3", {}, "Model"),
     h("p", { class: "name" }, `${model.name} `, h("span", { class: "hint" }, `version ${model.version}`)),
-    h("dl", {}, rows.flatMap(([name, ...value]) => [h("dt", {}, name), h("dd", {}, value)])),
+    h(
+      "dl",
+      {},
+      rows.flatMap(([name, ...value]) => [h("dt", {}, name), h("dd", {}, value)]),
+    ),
     ...languages(model),
     ...lineage(model.lineage),
   );
@@ -903,11 +1255,26 @@ function languages(model) {
   const scores = Object.entries(model.scores ?? {}).filter(([, value]) => typeof value === "number");
   if (scores.length) {
     const most = Math.max(...scores.map(([, value]) => value)) > 1 ? 100 : 1;
-    const rows = scores.sort((a, b) => b[1] - a[1]).map(([code, value]) => ({ label: english(code), value: value / most, text: decimals(value, most === 1 ? 3 : 1) }));
+    const rows = scores
+      .sort((a, b) => b[1] - a[1])
+      .map(([code, value]) => ({
+        label: english(code),
+        value: value / most,
+        text: decimals(value, most === 1 ? 3 : 1),
+      }));
     return [h("h3", {}, "Score by language"), bars(rows)];
   }
   if (!model.languages?.length) return [];
-  return [h("h3", {}, "Measured in"), h("p", { class: "langs" }, model.languages.map((code) => h("span", { title: code }, english(code))).sort((a, b) => a.textContent.localeCompare(b.textContent)))];
+  return [
+    h("h3", {}, "Measured in"),
+    h(
+      "p",
+      { class: "langs" },
+      model.languages
+        .map((code) => h("span", { title: code }, english(code)))
+        .sort((a, b) => a.textContent.localeCompare(b.textContent)),
+    ),
+  ];
 }
 
 /** Where the weights come from: the encoder first, the delivered model last. */
@@ -917,8 +1284,22 @@ function lineage(last) {
   const known = steps.filter((step) => step.phase || step.name || step.base);
   if (!known.length) return [];
   const items = known.map((step) => {
-    const facts = [step.updates && `${whole.format(step.updates)} updates`, step.seed !== undefined && `seed ${step.seed}`].filter(Boolean).join(", ");
-    return h("li", {}, h("span", { class: "step" }, h("span", {}, [step.phase, step.name ?? step.base].filter(Boolean).join(" ")), facts && h("small", {}, facts)));
+    const facts = [
+      step.updates && `${whole.format(step.updates)} updates`,
+      step.seed !== undefined && `seed ${step.seed}`,
+    ]
+      .filter(Boolean)
+      .join(", ");
+    return h(
+      "li",
+      {},
+      h(
+        "span",
+        { class: "step" },
+        h("span", {}, [step.phase, step.name ?? step.base].filter(Boolean).join(" ")),
+        facts && h("small", {}, facts),
+      ),
+    );
   });
   return [h("h3", {}, "Lineage"), h("ol", { class: "chain" }, items)];
 }

@@ -163,13 +163,13 @@ def test_the_server_refuses_unsigned_bundles_when_a_key_is_set(folder, keys, tmp
     settings = Settings.from_environment({"POLYSTILTS_PUBLIC_KEY": str(public)})
     assert settings.public_key == public and Settings.from_environment({}).public_key is None
     delivered = deliver(open_bundle(folder), tmp_path / "models", name="polystilts-xnli", version="1")
-    assert Runtime.open(tmp_path / "models", threads=1).ready
-    refused = Runtime.open(tmp_path / "models", threads=1, public_key=settings.public_key)
+    assert Runtime.open(Settings(models=tmp_path / "models")).ready
+    refused = Runtime.open(Settings(models=tmp_path / "models", public_key=settings.public_key))
     with pytest.raises(NotReady, match=r"xnli \(bad_signature\)"):
         refused.check_ready()
     sign(delivered.folder(tmp_path / "models"), private)
-    assert Runtime.open(tmp_path / "models", threads=1, public_key=settings.public_key).ready
-    absent = Runtime.open(tmp_path / "models", threads=1, public_key=tmp_path / "absent")
+    assert Runtime.open(Settings(models=tmp_path / "models", public_key=settings.public_key)).ready
+    absent = Runtime.open(Settings(models=tmp_path / "models", public_key=tmp_path / "absent"))
     with pytest.raises(NotReady, match="missing_data"):
         absent.check_ready()
 
@@ -181,7 +181,7 @@ def test_a_pointer_to_the_signed_bundle_of_another_target_is_refused(folder, tmp
     line = read_json(models / "current.json")["xnli"]
     write_json(models / "current.json", {"pawsx": line | {"target": "pawsx"}})
     with pytest.raises(NotReady, match=r"pawsx \(checksum_mismatch\)"):
-        Runtime.open(models, threads=1).check_ready()
+        Runtime.open(Settings(models=models)).check_ready()
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="needs the openssl program")

@@ -47,6 +47,6 @@ def fake_runtime(models: Iterable[str | Model] = SETTINGS, *, lanes: int = 2, **
     for model in models:
         model = fake_model(model) if isinstance(model, str) else model
         target = model.bundle.target
-        runtime.pool.adopt(model)
-        runtime.take(target, Delivered(target, model.bundle.digest, f"polystilts-{target}", "1"), model)
+        delivered = Delivered(target, model.bundle.digest, f"polystilts-{target}", "1")
+        runtime.take(target, delivered, runtime.pool.adopt(model))
     return runtime

@@ -31,9 +31,9 @@ def test_opens_tests_and_shares_the_tokenizer(models: Path) -> None:
     assert runtime.ready
     first, second = runtime.served
     pool = runtime.pool
-    with pool.lease(first.delivered.digest) as one, pool.lease(second.delivered.digest) as other:
+    with pool.lease(first.held) as one, pool.lease(second.held) as other:
         assert one.format.pieces is other.format.pieces
-    assert first.difference <= 1e-5
+    assert first.held.difference <= 1e-5
     runtime.close()
     assert not runtime.ready
 
