@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 
 from polystilts.errors import InvalidValue, PolystiltsError, TooLarge
@@ -58,7 +57,8 @@ async def answer(
     record: Record = request.state.record
     record.target, record.digest, record.items = served.delivered.target, served.delivered.digest, len(items)
     with ExitStack() as leases:
-        encoded = await run_in_threadpool(_encode, request, runtime, endpoint, served, items, leases)
+        loop = asyncio.get_running_loop()
+        encoded = await loop.run_in_executor(None, _encode, request, runtime, endpoint, served, items, leases)
         done = await _wait(request, encoded.future)
         record.queue_ms, record.run_ms = done.queue_ms, done.run_ms
         record.rows, record.tokens, record.padded = len(done.outputs), done.tokens, done.padded
@@ -66,7 +66,7 @@ async def answer(
         if len(done.outputs) <= FEW_ROWS:
             results = _decode(encoded, done)
         else:
-            results = await run_in_threadpool(_decode, encoded, done)
+            results = await loop.run_in_executor(None, _decode, encoded, done)
         record.decode_ms = (time.perf_counter() - start) * 1000
     return results
 

@@ -17,20 +17,32 @@ from starlette.routing import Route
 
 from polystilts.errors import NoModel, NotReady, PolystiltsError, TooLarge
 from polystilts.formats import words
-from serving import schemas
+from serving import logs, schemas
 from serving.answering import answer
+from serving.dialects import Description, Dialect, model_named
+from serving.dropins import DESCRIPTIONS, TEI
 from serving.endpoints import ENDPOINTS, Endpoint
+from serving.hosts import check_host
 from serving.http_errors import BadHeader, Boundary, JsonResponse, answer_error, error_body, invalid, read_object
+from serving.keys import Forbidden, Holder, Keys
 from serving.metrics import Metrics
+from serving.mirror import Mirror
+from serving.openai import OPENAI
 from serving.openapi import document
 from serving.page import page_routes
 from serving.record import Record
 from serving.runtime import Runtime, Served
 from serving.settings import Settings
+from serving.tracing import Tracing, parse_traceparent
 
 Handler = Callable[[Request], Awaitable[Response]]
 
 T = TypeVar("T")
+
+#: What a request may always ask for, whether there are API keys or not.
+OPEN_PATHS = frozenset({"/", "/livez", "/readyz", "/openapi.json", "/v2/health/live", "/v2/health/ready"})
+
+_LOOPBACK_ADDRESSES = ("127.0.0.1", "::1")
 
 #: The header by which a client says how long it waits, in milliseconds.
 TIMEOUT = "X-Timeout-Ms"
@@ -46,18 +58,34 @@ def create_app(runtime: Runtime | None = None, settings: Settings | None = None)
         _route("/metrics", _metrics),
         _route("/openapi.json", _openapi),
         _route("/v1/models", _models),
+        _route("/v1/models/{id}", _model),
         _route("/v1/refresh", _refresh, "POST"),
         *(_route(endpoint.path, _handler(endpoint), "POST") for endpoint in ENDPOINTS),
+        *(_route(dialect.path, _translated(dialect), "POST") for dialect in (*OPENAI, *TEI)),
+        *(_route(description.path, _described(description)) for description in DESCRIPTIONS),
+        _route("/v2/health/live", _live),
+        _route("/v2/health/ready", _ready),
     ]
 
     async def expected(request: Request, error: Exception) -> Response:
         return answer_error(request, error)
 
     def check(request: Request) -> None:
-        pass
+        server = request.scope.get("server")
+        if server and server[0] in _LOOPBACK_ADDRESSES:
+            check_host(request.headers.get("host"), settings.hosts)
+        state, keys = request.state, app.state.keys
+        state.record.traceparent = parse_traceparent(request.headers.get("traceparent"))
+        state.holder = None
+        path = request.url.path
+        if keys and path not in open_paths and not path.startswith("/page/"):
+            state.holder = keys.check(request.headers)
+            state.record.key = state.holder.name
 
     def observe(record: Record) -> None:
         metrics.observe(record)
+        app.state.tracing.finish(record)
+        logs.access(record)
 
     app = Starlette(
         routes=routes,
@@ -75,10 +103,14 @@ def create_app(runtime: Runtime | None = None, settings: Settings | None = None)
         lanes_busy=of_runtime(lambda runtime: float(runtime.scheduler.busy), 0.0),
         models=of_runtime(lambda runtime: [model.delivered for model in runtime.served], []),
     )
+    open_paths = OPEN_PATHS | ({"/metrics"} if settings.open_metrics else set())
     app.router.redirect_slashes = False
+    app.state.keys = Keys(settings.keys) if settings.keys else None
+    app.state.tracing = Tracing()
     app.state.runtime = runtime
     app.state.settings = settings
     app.state.metrics = metrics
+    app.state.mirror = Mirror(settings.mirror, metrics)
     return app
 
 
@@ -129,12 +161,37 @@ def _handler(endpoint: Endpoint) -> Handler:
         line, record = model.delivered, request.state.record
         name = {"target": line.target, "name": line.name, "version": line.version, "digest": line.digest}
         headers = {"Server-Timing": server_timing(record)}
+        mirror = request.app.state.mirror.after(request, endpoint, model, items, results)
         if several:
             found = [error_body(r, record.request_id) if isinstance(r, PolystiltsError) else r for r in results]
-            return JsonResponse({"results": found, "model": name}, headers=headers)
+            return JsonResponse({"results": found, "model": name}, headers=headers, background=mirror)
         if isinstance(results[0], PolystiltsError):
             raise results[0]
-        return JsonResponse({"result": results[0], "model": name}, headers=headers)
+        return JsonResponse({"result": results[0], "model": name}, headers=headers, background=mirror)
+
+    return handle
+
+
+def _translated(dialect: Dialect) -> Handler:
+    async def handle(request: Request) -> Response:
+        runtime, settings = _runtime(request), request.app.state.settings
+        admit(request, runtime, settings)
+        body = await read_object(request, limit=settings.body_bytes, seconds=settings.body_seconds)
+        asked = dialect.read(body, settings)
+        model = endpoint_model(asked.endpoint, runtime, asked.model)
+        results = await answer(request, asked.endpoint, model, asked.items)
+        content = asked.answer(model, results, request.state.record)
+        headers = {"Server-Timing": server_timing(request.state.record)}
+        mirror = request.app.state.mirror.after(request, asked.endpoint, model, asked.items, results)
+        return JsonResponse(content, headers=headers, background=mirror)
+
+    return handle
+
+
+def _described(description: Description) -> Handler:
+    async def handle(request: Request) -> Response:
+        name = request.path_params.get("name", "")
+        return JsonResponse(description.read(_runtime(request), request.app.state.settings, name))
 
     return handle
 
@@ -151,8 +208,10 @@ def admit(request: Request, runtime: Runtime, settings: Settings) -> None:
         raise BadHeader(f"{TIMEOUT} must be a whole number of milliseconds", param=TIMEOUT, limit=1, given=given[:20])
     milliseconds = min(int(given[:10]), settings.longest_timeout_ms) if given else settings.timeout_ms
     state.deadline = time.monotonic() + milliseconds / 1000
-    state.owner = request.client.host if request.client else ""
-    state.share = None
+    holder: Holder | None = state.holder
+    # An address has no white space in front, so no client can take the turn of a key by its address, or the reverse.
+    state.owner = f" {holder.name}" if holder else request.client.host if request.client else ""
+    state.share = holder.share if holder else None
     runtime.scheduler.check(state.owner, state.share)
 
 
@@ -195,7 +254,10 @@ async def _metrics(request: Request) -> Response:
 
 
 async def _refresh(request: Request) -> Response:
-    runtime = _runtime(request)
+    runtime, keys = _runtime(request), request.app.state.keys
+    if keys is None:
+        raise Forbidden("this needs an admin key, and the server has no keys (POLYSTILTS_KEYS)", param="Authorization")
+    keys.check(request.headers, "admin")
     await run_in_threadpool(runtime.refresh)
     refused = {key: one.error.code for key, one in runtime.refused.items()}
     return JsonResponse(
@@ -220,6 +282,10 @@ async def _models(request: Request) -> Response:
     return JsonResponse(
         schemas.ModelList(data=[_card(model) for model in runtime.served], queue_ms=runtime.scheduler.queue_ms)
     )
+
+
+async def _model(request: Request) -> Response:
+    return JsonResponse(_card(model_named(_runtime(request), request.path_params["id"])))
 
 
 def _runtime(request: Request) -> Runtime:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import asyncio
 import math
 import re
 import time
@@ -10,7 +10,6 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-import anyio
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails, to_json
 from starlette.datastructures import MutableHeaders
@@ -21,10 +20,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from polystilts.errors import InvalidValue, PolystiltsError, TooLarge
 from polystilts.runtime.scheduler import QueueFull
+from serving import logs
+from serving.keys import Unauthorised
 from serving.metrics import CLIENT_GONE
 from serving.record import Record
-
-logger = logging.getLogger(__name__)
 
 REQUEST_ID = "X-Request-Id"
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -142,8 +141,8 @@ class Boundary:
                 await self.app(scope, receive, send_with_id)
         except ClientDisconnect:
             record.code = CLIENT_GONE  # nobody is left to answer
-        except Exception:
-            logger.exception("request %s failed", record.request_id)
+        except Exception as error:
+            logs.failed(record.request_id, error)
             if record.status:
                 raise
             fault = PolystiltsError("the server failed; it is not your request's fault")
@@ -172,8 +171,8 @@ def answer_error(request: Request, error: Exception) -> Response:
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
     elif error.status == 503:
         headers["Retry-After"] = "1"
-    elif error.status == 401:
-        headers["WWW-Authenticate"] = "Bearer"
+    elif isinstance(error, Unauthorised):
+        headers.update(error.headers)
     if error.status == 408:
         headers["Connection"] = "close"  # the rest of the body is not waited for
     record: Record = request.state.record
@@ -202,24 +201,33 @@ async def read_object(request: Request, *, limit: int, seconds: float) -> dict[s
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > limit:
         raise _body_too_large(limit, int(announced))
-    body = bytearray()
+    body = await _read_body(request, limit, seconds)
     try:
-        with anyio.fail_after(seconds):
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > limit:
-                    raise _body_too_large(limit, len(body))
-    except TimeoutError:
-        raise BodyTimeout(
-            f"the body had not arrived after {seconds:g} s", param="body", limit=seconds, given=len(body)
-        ) from None
-    try:
-        return _OBJECT.validate_json(bytes(body))
+        return _OBJECT.validate_json(body)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         if first["type"] == "json_invalid":
             raise MalformedJson(f"the body is not JSON: {first['ctx']['error']}", param="body") from None
         raise InvalidValue("the body must be a JSON object", param="body") from None
+
+
+async def _read_body(request: Request, limit: int, seconds: float) -> bytes:
+    body, end, more = bytearray(), asyncio.get_running_loop().time() + seconds, True
+    while more:
+        try:
+            async with asyncio.timeout_at(end):
+                message = await request.receive()
+        except TimeoutError:
+            raise BodyTimeout(
+                f"the body had not arrived after {seconds:g} s", param="body", limit=seconds, given=len(body)
+            ) from None
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+        if len(body) > limit:
+            raise _body_too_large(limit, len(body))
+    return bytes(body)
 
 
 def invalid(error: ValidationError) -> PolystiltsError:

@@ -40,8 +40,9 @@ _FRAMES = 30
 _CHAIN = 5
 
 _OURS = ("polystilts", "serving")
-# BentoML gives these (the last is the root) a handler that prints exceptions with their messages.
-_THEIRS = ("bentoml", "uvicorn.error", "")
+# BentoML gives these (the last is the root) a handler that prints exceptions with their messages, and disables
+# asyncio's, which tells of tasks that failed.
+_THEIRS = ("bentoml", "uvicorn.error", "asyncio", "")
 
 _access = logging.getLogger("polystilts.access")
 _audit = logging.getLogger("polystilts.audit")
@@ -135,9 +136,9 @@ class _Writing:
         self._before = []
         for name in (*_OURS, *_THEIRS):
             logger = logging.getLogger(name)
-            self._before.append((logger, logger.level, logger.propagate, logger.handlers[:]))
+            self._before.append((logger, logger.level, logger.propagate, logger.disabled, logger.handlers[:]))
             logger.handlers[:] = [self._queue]
-            logger.propagate = False
+            logger.propagate = logger.disabled = False
             if name in _OURS:
                 logger.setLevel(level)
         _audit.setLevel(logging.INFO)
@@ -155,9 +156,9 @@ class _Writing:
                 return
             _writing = None
         atexit.unregister(self.close)
-        for logger, level, propagate, handlers in self._before:
+        for logger, level, propagate, disabled, handlers in self._before:
             logger.setLevel(level)
-            logger.propagate = propagate
+            logger.propagate, logger.disabled = propagate, disabled
             logger.handlers[:] = handlers
         _audit.setLevel(logging.NOTSET)
         # A pipe that nobody reads must not keep the process from ending.
@@ -200,6 +201,9 @@ class _Listener(QueueListener):
     def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
         if isinstance(record.msg, Record):
             record.msg = _line(record.msg)
+        elif not record.name.startswith(_OURS):
+            # asyncio goes on with the repr of a task, and in it the message of its exception.
+            record.msg, record.args = record.getMessage().partition("\n")[0], ()
         return record
 
     def handle(self, record: logging.LogRecord) -> None:

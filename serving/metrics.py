@@ -13,6 +13,7 @@ from prometheus_client import (
     Histogram,
     disable_created_metrics,
     generate_latest,
+    values,
 )
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.metrics import MetricWrapperBase
@@ -26,6 +27,9 @@ from serving.scripts import OTHER, SCRIPTS
 M = TypeVar("M", bound=MetricWrapperBase)
 
 PREFIX = "polystilts_"
+
+# BentoML asks the library to count in files that several processes share; for one process memory is quicker.
+values.ValueClass = values.MutexValue
 
 #: Labels of what is not in its set.
 NO_TARGET = "none"

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import functools
 import json
+import re
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, create_model
 from pydantic.json_schema import models_json_schema
 
 from serving import schemas
+from serving.dropins import DESCRIPTIONS, TEI
 from serving.endpoints import ENDPOINTS, Endpoint
 from serving.examples import EXAMPLES
+from serving.openai import OPENAI
 
 #: Version of the HTTP interface, not of the code.
 API_VERSION = "1"
@@ -43,41 +47,29 @@ def document() -> dict[str, Any]:
     """The document; it depends on the code alone, not on the models that are loaded."""
     pages: dict[str, tuple[str, type[BaseModel]]] = {
         "/v1/models": ("The models that answer", schemas.ModelList),
+        "/v1/models/{id}": ("One of them", schemas.ModelCard),
         "/readyz": ("Whether every model passed its self-test", schemas.Ready),
+        **{page.path: (page.summary, page.response) for page in DESCRIPTIONS},
+        "/v2/health/live": ("Whether the server runs, in KServe's protocol", schemas.Live),
+        "/v2/health/ready": ("Whether it is ready, in KServe's protocol", schemas.Ready),
     }
+    dialects = (*OPENAI, *TEI)
     bodies = {endpoint.name: _bodies(endpoint) for endpoint in ENDPOINTS}
     requests = [model for requests, _ in bodies.values() for model in requests]
     answers = [model for _, answers in bodies.values() for model in answers]
     answers += [schemas.ErrorBody, *(model for _, model in pages.values())]
+    requests += [dialect.request for dialect in dialects]
+    answers += [dialect.response for dialect in dialects]
     _, definitions = models_json_schema(
         [*((model, "validation") for model in requests), *((model, "serialization") for model in answers)],
         ref_template=_REF,
     )
-    paths: dict[str, Any] = {
-        path: {
-            "get": {
-                "summary": summary,
-                "operationId": path.strip("/").replace("/", "_"),
-                "responses": {"200": _content(summary, [model]), **_errors("500", "503")},
-            }
-        }
-        for path, (summary, model) in pages.items()
-    }
+    paths = {path: _get(path, summary, model) for path, (summary, model) in pages.items()}
     for endpoint in ENDPOINTS:
         taken, given = bodies[endpoint.name]
-        body = _content("", taken)["content"]
-        body[_JSON]["examples"] = {
-            language: {"summary": f"{endpoint.summary} ({language})", "value": example}
-            for language, example in EXAMPLES[endpoint.name].items()
-        }
-        paths[endpoint.path] = {
-            "post": {
-                "summary": endpoint.summary,
-                "operationId": endpoint.name,
-                "requestBody": {"required": True, "content": body},
-                "responses": {"200": _content(endpoint.summary, given), **_errors(*_ERRORS)},
-            }
-        }
+        paths[endpoint.path] = _post(endpoint.name, endpoint.summary, taken, given, EXAMPLES[endpoint.name])
+    for each in dialects:
+        paths[each.path] = _post(each.name, each.summary, [each.request], [each.response], each.examples)
     return {
         "openapi": "3.1.0",
         "info": {"title": "Polystilts", "version": API_VERSION, "description": _DESCRIPTION},
@@ -97,6 +89,39 @@ def _bodies(endpoint: Endpoint) -> tuple[list[type[BaseModel]], list[type[BaseMo
     requests = create_model(f"{name}ListRequest", __base__=schemas.Several[item])  # type: ignore[valid-type]
     answers = create_model(f"{name}ListAnswer", __base__=schemas.Answers[result])  # type: ignore[valid-type]
     return [request, requests], [answer, answers]
+
+
+def _get(path: str, summary: str, model: type[BaseModel]) -> dict[str, Any]:
+    names = re.findall(r"{(\w+)}", path)
+    parameters = [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names]
+    errors = ("404", "500", "503") if names or path == "/info" else ("500", "503")
+    operation = {
+        "summary": summary,
+        "operationId": "_".join(re.findall(r"\w+", path)),
+        "responses": {"200": _content(summary, [model]), **_errors(*errors)},
+    }
+    return {"get": operation | ({"parameters": parameters} if parameters else {})}
+
+
+def _post(
+    name: str,
+    summary: str,
+    taken: list[type[BaseModel]],
+    given: list[type[BaseModel]],
+    examples: Mapping[str, Mapping[str, Any]],
+) -> dict[str, Any]:
+    body = _content("", taken)["content"]
+    body[_JSON]["examples"] = {
+        language: {"summary": f"{summary} ({language})", "value": example} for language, example in examples.items()
+    }
+    return {
+        "post": {
+            "summary": summary,
+            "operationId": name,
+            "requestBody": {"required": True, "content": body},
+            "responses": {"200": _content(summary, given), **_errors(*_ERRORS)},
+        }
+    }
 
 
 def _content(description: str, models: list[type[BaseModel]]) -> dict[str, Any]:

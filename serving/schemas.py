@@ -7,9 +7,9 @@ exclusive.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, RootModel, StringConstraints
 
 Text = Annotated[str, StringConstraints(min_length=1)]
 
@@ -226,3 +226,129 @@ class Ready(BaseModel):
 class Refreshed(BaseModel):
     models: dict[str, str] = Field(description="The digest that answers, by model.")
     refused: dict[str, str] = Field(description="Bundles that failed their checks, by model: the error's code.")
+
+
+class EmbeddingsOptions(BaseModel):
+    """OpenAI's request for embeddings without its texts."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: str = Field(description="Key of a sentence model; see GET /v1/models.")
+    encoding_format: Literal["float", "base64"] = Field(
+        default="float", description="base64: of little-endian float32."
+    )
+    dimensions: int | None = Field(default=None, gt=0, description="Nothing but the model's own size.")
+    user: str | None = Field(default=None, description="Not used and not stored.")
+
+
+class EmbeddingsRequest(EmbeddingsOptions):
+    input: Text | Annotated[list[Text], Field(min_length=1)] = Field(
+        description="Texts; token ids are not taken. One that is refused fails the request."
+    )
+
+
+class Embedding(Result):
+    object: Literal["embedding"] = "embedding"
+    index: int
+    embedding: list[float] | str = Field(description="Of unit length.")
+
+
+class Usage(BaseModel):
+    """Tokens that the model read, special ones included."""
+
+    prompt_tokens: int
+    total_tokens: int
+
+
+class Embeddings(BaseModel):
+    object: Literal["list"] = "list"
+    data: list[Embedding]
+    model: str
+    usage: Usage
+
+
+class TeiOptions(Selected):
+    """What TEI's requests have beside their texts."""
+
+    truncate: bool | None = Field(default=None, description="Accepted; what is too long is always cut off.")
+    truncation_direction: Literal["Right", "right"] = Field(default="Right", description="The end is cut off.")
+
+
+class TeiEmbedOptions(TeiOptions):
+    normalize: bool = Field(default=True, description="Vectors of unit length.")
+    prompt_name: None = Field(default=None, description="No model here has prompts.")
+
+
+class TeiEmbedRequest(TeiEmbedOptions):
+    inputs: Text | Annotated[list[Text], Field(min_length=1)]
+
+
+class TeiVectors(RootModel[list[list[float]]]):
+    """One vector a text, also for a single text."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
+
+
+class TeiPredictOptions(TeiOptions):
+    raw_scores: bool = Field(default=False, description="Only false.")
+
+
+class TeiPredictRequest(TeiPredictOptions):
+    inputs: (
+        Annotated[list[Text], Field(min_length=2, max_length=2)]
+        | Annotated[list[Annotated[list[Text], Field(min_length=2, max_length=2)]], Field(min_length=1)]
+    ) = Field(description="A pair of texts, or a list of pairs.")
+
+
+class TeiPrediction(Result):
+    label: str
+    score: float
+
+
+class TeiPredictions(RootModel[list[TeiPrediction] | list[list[TeiPrediction]]]):
+    """The labels of a pair, the best first; of several pairs a list of such lists."""
+
+
+class TeiInfo(BaseModel):
+    model_id: str = Field(description="Its name in the registry.")
+    model_sha: str = Field(description="sha256 of the bundle's manifest.")
+    model_dtype: str
+    model_type: dict[str, Any]
+    max_concurrent_requests: int = Field(description="Model calls at once; more requests wait.")
+    max_input_length: int
+    max_batch_tokens: int = Field(description="Of one request, with padding.")
+    max_client_batch_size: int
+    auto_truncate: bool = True
+    tokenization_workers: int
+    version: str
+
+
+class KServeServer(BaseModel):
+    name: str = "polystilts"
+    version: str
+    extensions: list[str] = []
+
+
+class KServeTensor(BaseModel):
+    name: str
+    datatype: str
+    shape: list[int] = Field(description="-1 = any size.")
+
+
+class KServeModel(BaseModel):
+    """The tensors are those of the bundle's graph; texts go to the model's endpoints, see GET /v1/models."""
+
+    name: str
+    versions: list[str]
+    platform: str = "onnxruntime_onnx"
+    inputs: list[KServeTensor]
+    outputs: list[KServeTensor]
+
+
+class KServeModelReady(BaseModel):
+    name: str
+    ready: bool = True
+
+
+class Live(BaseModel):
+    live: bool = True

@@ -52,6 +52,13 @@ class Settings(BaseModel):
     tokens: int = Field(default=65_536, gt=0, description="padded tokens of one request: rows x longest row")
     align_tokens: int = Field(default=2_097_152, gt=0, description="the same for /v1/align")
 
+    mirror: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="share of a champion's requests that its challenger answers too, for comparison",
+    )
+
     keys: Path | None = Field(default=None, description="file of API keys; none = nobody is asked for one")
     open_metrics: bool = Field(default=True, description="/metrics asks for no key")
     hosts: frozenset[str] = Field(

@@ -599,6 +599,7 @@ const state = {
   models: null, // null until the server has said which there are
   forms: new Map(), // task name -> {values, example, model, answer}
   running: null,
+  again: 0, // the timer of the next look for models
 };
 
 function form(task) {
@@ -663,6 +664,7 @@ function timing(header) {
 }
 
 async function loadModels() {
+  clearTimeout(state.again);
   const { data, problem } = await call("v1/models", { headers: headers() });
   if (data) {
     state.models = data.data;
@@ -672,13 +674,16 @@ async function loadModels() {
   } else if (problem.status === 401) {
     say("wait", "Needs an API key");
     askForKey();
+  } else if (problem.status === 403) {
+    say("wait", "This key may not see the models");
   } else {
     say(problem.status === 0 ? "wrong" : "wait", problem.status === 0 ? "Cannot be reached" : "Not ready yet");
-    setTimeout(loadModels, RETRY_MS);
+    state.again = setTimeout(loadModels, RETRY_MS);
   }
   paintTabs();
-  paintMissing();
   paintModelChoice();
+  paintCurl();
+  if (!form(state.task).answer) paintAnswer();
   paintModel();
 }
 
@@ -819,7 +824,6 @@ function paintTask() {
   });
   $("task").replaceChildren(
     h("h2", {}, VIEWS[task.name].heading ?? task.summary),
-    h("div", { id: "missing" }),
     h(
       "div",
       { class: "field" },
@@ -837,28 +841,22 @@ function paintTask() {
     ),
     h("pre", { id: "curl", dir: "ltr", tabIndex: 0, role: "region", "aria-label": "curl command" }),
   );
-  paintMissing();
   paintModelChoice();
   paintCurl();
 }
 
-function paintMissing() {
-  const place = $("missing");
-  if (!place) return;
-  place.hidden = !missing(state.task);
-  if (place.hidden) return;
-  place.replaceChildren(
+/** What makes the model that a task lacks. */
+function lacking(task) {
+  return h(
+    "div",
+    { class: "lacking" },
+    h("h2", {}, "No model for this task yet"),
+    h("p", {}, "This trains one, measures it and delivers it to the server:"),
+    h("pre", { dir: "ltr" }, task.made_by),
     h(
       "div",
-      { class: "notice" },
-      h("h3", {}, "No model for this task yet"),
-      h("p", {}, "This trains one, measures it and delivers it to the server:"),
-      h(
-        "div",
-        { class: "row" },
-        h("code", { class: "grow" }, state.task.made_by),
-        copier(() => state.task.made_by, "the command"),
-      ),
+      {},
+      copier(() => task.made_by, "the command"),
     ),
   );
 }
@@ -1060,7 +1058,7 @@ async function ask() {
   const bad = own.answer.data?.results?.findIndex((result) => result.error) ?? -1;
   if (bad >= 0) {
     const { error } = own.answer.data.results[bad];
-    own.answer = { problem: { status: 422, ...error, param: `items.${bad}` }, request };
+    own.answer = { problem: { status: 422, ...error, field: error.param, param: `items.${bad}` }, request };
   }
   const digest = own.answer.data?.model.digest;
   if (digest && !state.models?.some((model) => model.digest === digest)) loadModels(); // a new model since
@@ -1078,17 +1076,11 @@ function paintAnswer(fresh = false) {
   const place = $("answer");
   const { answer } = form(state.task);
   place.setAttribute("aria-busy", "false");
+  $("panel").classList.toggle("none", missing(state.task));
   for (const area of $("task").querySelectorAll("[aria-invalid]")) unmark(area);
   if (!answer) {
-    place.replaceChildren(
-      h(
-        "p",
-        { class: "empty" },
-        missing(state.task)
-          ? "Answers appear here once there is a model."
-          : "The answer appears here. Choose an example, or write something and ask.",
-      ),
-    );
+    const words = "The answer appears here. Choose an example, or write something and ask.";
+    place.replaceChildren(missing(state.task) ? lacking(state.task) : h("p", { class: "empty" }, words));
     return;
   }
   if (answer.problem) {
@@ -1178,7 +1170,7 @@ function paintProblem(problem, fresh) {
         role: fresh ? "alert" : null,
       },
       h("h2", {}, title),
-      problem.message && h("p", { dir: "auto" }, problem.param ? problem.message : capital(problem.message)),
+      problem.message && h("p", { dir: "auto" }, worded(problem)),
       advice && h("p", {}, advice),
       wait && h("p", {}, wait),
       again && h("div", {}, h("button", { type: "button", class: "plain", id: "again", onclick: ask }, "Try again")),
@@ -1190,18 +1182,34 @@ function paintProblem(problem, fresh) {
   else reveal($("answer"));
 }
 
-/** Marks the field that a problem names, with the message below it. @returns the field, or undefined */
-function marking({ param, message }) {
-  if (!param) return undefined;
-  // `choices.1`, `items.0.text`, `source.3`: the field itself, or its one-line field of that index.
+/** The field that a problem names, and what a person calls it: `choices.1` is "Choice 2". */
+function place({ param }) {
+  if (!param) return {};
+  // `choices.1` and `items.0.text` have a field each; `source.3` is a line of one.
   const [name, index] = param.split(".");
-  const area = $(`field-${name}-${index}`) ?? $(`field-${name}`) ?? $(`field-${name}-0`);
+  const one = $(`field-${name}-${index}`);
+  const area = one ?? $(`field-${name}`) ?? $(`field-${name}-0`);
+  if (!area) return {};
+  const label = area.getAttribute("aria-label") ?? area.labels[0].textContent.split(",")[0];
+  return { area, label: one || index === undefined ? label : `${label} ${Number(index) + 1}` };
+}
+
+/** The server's words, with the field called as the page calls it. */
+function worded(problem) {
+  const { param, field = param, message = "" } = problem;
+  const { label } = place(problem);
+  if (label && message.startsWith(field)) return label + message.slice(field.length);
+  return param ? message : capital(message);
+}
+
+/** Marks the field that a problem names, with the message below it. @returns the field, or undefined */
+function marking(problem) {
+  const { area } = place(problem);
   if (!area) return undefined;
   const id = `${area.id}-problem`;
   area.setAttribute("aria-invalid", "true");
   area.setAttribute("aria-describedby", id);
-  const note = h("p", { class: "problem", id, dir: "auto" }, message ?? "");
-  (area.closest(".row") ?? area).after(note);
+  (area.closest(".row") ?? area).after(h("p", { class: "problem", id, dir: "auto" }, worded(problem)));
   return area;
 }
 

@@ -20,6 +20,7 @@ from polystilts.formats.values import TaggingExample
 from polystilts.runtime.backend import FakeBackend
 from serving.app import create_app
 from serving.examples import EXAMPLES
+from serving.keys import new_key
 from serving.runtime import Refused, Runtime
 from serving.settings import Settings
 from tests.serving.fakes import fake_model, fake_runtime, outputs
@@ -339,10 +340,34 @@ def test_metrics_and_times(client: TestClient) -> None:
 
 def test_refresh_reads_the_folder_again(tmp_path: Path) -> None:
     models = tiny_models(tmp_path, ["xnli"])
-    with TestClient(create_app(runtime := Runtime.open(Settings(models=models)))) as client:
-        before = client.get("/v1/models").json()["data"][0]["digest"]
+    admin, entry = new_key("operator", "admin")
+    user, other = new_key("someone", share=0.25)
+    (tmp_path / "keys.json").write_text(f"{{{entry}, {other}}}")
+    settings = Settings(models=models, keys=tmp_path / "keys.json")
+    with TestClient(create_app(runtime := Runtime.open(settings), settings)) as client:
+        before = runtime.served[0].delivered.digest
         tiny_models(tmp_path, ["xnli"], seed=1)
-        after = client.post("/v1/refresh").json()
+        refused = client.post("/v1/refresh")
+        error(refused, 401, "unauthorised")
+        assert refused.headers["www-authenticate"] == "Bearer"
+        error(client.post("/v1/refresh", headers={"X-API-Key": user}), 403, "forbidden")
+        after = client.post("/v1/refresh", headers={"Authorization": f"Bearer {admin}"}).json()
         assert after["models"]["xnli"] != before and after["refused"] == {}
-        assert client.post("/v1/nli", json=PAIR).json()["model"]["digest"] == after["models"]["xnli"]
+        answer = client.post("/v1/nli", json=PAIR, headers={"X-API-Key": user}).json()
+        assert answer["model"]["digest"] == after["models"]["xnli"]
+        assert {client.get(path).status_code for path in ("/", "/page/app.js", "/livez", "/readyz", "/metrics")} == {
+            200
+        }
+        error(client.get("/v1/models"), 401, "unauthorised")
+        assert 'polystilts_key_requests_total{key="someone",status="200"} 1.0' in client.get("/metrics").text
     runtime.close()
+
+
+def test_refresh_without_keys_is_forbidden(client: TestClient) -> None:
+    error(client.post("/v1/refresh"), 403, "forbidden")
+
+
+def test_a_server_on_loopback_has_names() -> None:
+    with TestClient(create_app(fake_runtime(["xnli"])), base_url="http://127.0.0.1") as client:
+        assert client.get("/livez").status_code == 200
+        error(client.get("/livez", headers={"Host": "rebound.example"}), 400, "bad_host")

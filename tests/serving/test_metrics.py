@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -189,3 +192,18 @@ def test_memory(tmp_path: Path) -> None:
     assert memory_bytes(tmp_path / "none") == {}
     own = memory_bytes()
     assert 10e6 < own["pss"] <= own["rss"] < 1e11
+
+
+def test_nothing_is_counted_in_files(tmp_path: Path) -> None:
+    """BentoML sets this variable in its workers; the library then keeps every series in a mapped file."""
+    code = (
+        "from serving.metrics import Metrics; from serving.record import Record\n"
+        "metrics = Metrics(routes=['/x'], queue_ms=lambda: 0, lanes_busy=lambda: 0, models=list)\n"
+        "metrics.observe(Record('r', route='/x', status=200)); print(metrics.render()[0].decode())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True,
+        env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)},
+    )  # fmt: skip
+    assert 'polystilts_requests_total{route="/x",status="200",target="none"} 1.0' in done.stdout
+    assert list(tmp_path.iterdir()) == []
