@@ -13,7 +13,7 @@ export MLFLOW_LOGGING_LEVEL ?= WARNING
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 export TOKENIZERS_PARALLELISM ?= true
 
-.PHONY: help quickstart test ci test-server test-uv test-real test-spark lint serve ui bench protocol check-hub micro-encoder lock clean
+.PHONY: help quickstart test ci test-server test-uv test-page test-real test-spark lint serve ui screenshots bench protocol check-hub micro-encoder lock clean
 .DEFAULT_GOAL := help
 
 help: ## what there is
@@ -38,7 +38,7 @@ lint: $(BIN)/.installed ## ruff format and check, mypy
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-ci: lint test test-server test-uv ## what CI runs: lint, tests, and what needs the package registry
+ci: lint test test-server test-uv test-page ## what CI runs: lint, tests, and what needs the registry or a browser
 
 test-server: ## the server's tests in an environment of serving/requirements.lock alone
 	$(PYTHON) -m venv --clear .venv-server
@@ -48,6 +48,12 @@ test-server: ## the server's tests in an environment of serving/requirements.loc
 
 test-uv: $(BIN)/.installed ## `mlflow run --env-manager uv` builds its environment from conda.yaml
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/mlflow run . --env-manager uv -e check --experiment-name polystilts
+
+test-page: $(BIN)/.installed ## the page in headless Chromium, which is installed where it may be
+	@command -v chromium >/dev/null || if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; \
+	else echo "error: no chromium here; install your system's package of that name"; exit 1; fi
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -p no:cacheprovider -m browser tests/serving/test_page_browser.py
 
 test-real: $(BIN)/.installed ## reads real benchmark files (POLYSTILTS_REAL_DATA or ../shared/data/xtreme)
 	$(BIN)/python -m pytest -p no:cacheprovider tests/data/test_real_data.py
@@ -64,6 +70,9 @@ ui: $(BIN)/.installed ## MLflow's pages on http://127.0.0.1:5000
 	  http*) echo "the tracking server has its own pages: $(MLFLOW_TRACKING_URI)";; \
 	  *) $(BIN)/mlflow ui --backend-store-uri "$(MLFLOW_TRACKING_URI)" --host 127.0.0.1 --port 5000;; \
 	esac
+
+screenshots: $(BIN)/.installed ## docs/page*.png, from the models of the last job (needs Chromium)
+	$(BIN)/python -m tests.serving.screenshots
 
 bench: $(BIN)/.installed ## benchmarks; each prints a table and writes benchmarks/results/NAME.json
 	$(BIN)/python -m benchmarks.training

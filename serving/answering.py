@@ -6,6 +6,7 @@ Every endpoint that runs a model goes through `answer`.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
@@ -16,7 +17,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect, Request
 
-from polystilts.errors import InvalidValue, PolystiltsError, TooLarge
+from polystilts.errors import InvalidValue, NotReady, PolystiltsError, TooLarge
 from polystilts.formats import Features
 from polystilts.formats.values import Rejected
 from polystilts.runtime.pool import Model
@@ -27,6 +28,8 @@ from serving.record import Record
 from serving.runtime import Runtime, Served
 from serving.scripts import script_of
 from serving.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 #: Rows that are decoded on the event loop; more would hold up other requests, and go to a thread.
 FEW_ROWS = 8
@@ -78,7 +81,7 @@ def _encode(
     settings: Settings = request.app.state.settings
     record: Record = request.state.record
     works = [_prepare(endpoint, served, item, settings, record) for item in items]
-    model = leases.enter_context(runtime.pool.lease(served.held))
+    model = _lease(runtime, served, leases)
     examples = [example for work in works if isinstance(work, Work) for example in work.examples]
     start = time.perf_counter()
     found = iter(model.format.encode(examples))
@@ -103,6 +106,19 @@ def _encode(
         share=request.state.share,
     )
     return _Encoded(works, rows, model, future)
+
+
+def _lease(runtime: Runtime, served: Served, leases: ExitStack) -> Model:
+    """The model in memory.
+
+    Raises:
+        NotReady: it has to be loaded again and cannot be; what is wrong with its files is for the log alone.
+    """
+    try:
+        return leases.enter_context(runtime.pool.lease(served.held))
+    except (PolystiltsError, OSError) as error:
+        logger.error("model %s cannot be loaded again: %s", served.key, error)
+        raise NotReady(f"the model {served.key} cannot be loaded again", param="model") from None
 
 
 def _prepare(

@@ -156,7 +156,7 @@ def answer_error(request: Request, error: Exception) -> Response:
     """The response to an expected error: ours, or Starlette's own (unknown route, wrong method)."""
     headers: dict[str, str] = {}
     if isinstance(error, HTTPException):
-        path = request.url.path[:_ECHO]
+        path = request.scope["path"][:_ECHO]  # `request.url` cannot be read where the Host header is no host
         message = {
             404: f"there is no {path}; GET / lists what there is",
             405: f"{path} does not take {request.method}",

@@ -36,8 +36,8 @@ logger = logging.getLogger(__name__)
 #: Key of the model that mirrors a target's champion: ``xnli@challenger``.
 CHALLENGER = "@challenger"
 
-#: From this cosine on, two vectors of one text agree. Only challengers that share the champion's space can: the question
-#: is whether vectors stored from one may be searched with the other.
+#: From this cosine on, two vectors of one text agree. Only challengers that share the champion's space can: the
+#: question is whether vectors stored from one may be searched with the other.
 COSINE = 0.95
 
 #: More work waiting than this, in milliseconds per lane, and nothing is mirrored.

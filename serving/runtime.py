@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from polystilts.errors import ChecksumMismatch, NotReady, PolystiltsError
-from polystilts.runtime.bundle import MANIFEST, Bundle
+from polystilts.runtime.backend import Backend
+from polystilts.runtime.bundle import MANIFEST, Bundle, open_bundle
 from polystilts.runtime.folders import write_json
 from polystilts.runtime.models_folder import CURRENT, Delivered, read_current
-from polystilts.runtime.ort import usable_cores
+from polystilts.runtime.ort import OrtBackend, check_device, usable_cores
+from polystilts.runtime.plan import Plan, best_plan
 from polystilts.runtime.pool import Held, Pool
 from polystilts.runtime.scheduler import Engine, Scheduler
 from serving.settings import Settings
@@ -95,14 +97,30 @@ class Runtime:
         Raises:
             MissingData: no models folder.
         """
-        cores = usable_cores()
-        threads = settings.threads or 1
-        lanes = settings.lanes or max(1, cores // threads)
-        pool = Pool(threads=threads, wide_threads=cores, budget=settings.memory_bytes, public_key=settings.public_key)
-        scheduler = Scheduler(lanes, limit_ms=settings.queue_ms, on_batch=on_batch)
+        current = read_current(settings.models)
+        check_device(settings.device)
+
+        def open_backend(folder: Path, threads: int) -> Backend:
+            return OrtBackend(folder, threads=threads, device=settings.device)
+
+        if settings.device == "cuda":
+            # Two calls at once: the device is never idle while the next batch is put together.
+            plan, cores = Plan(settings.lanes or 2, settings.threads or 1), 1
+        else:
+            cores = usable_cores()
+            plan = _plan(settings, cores, open_backend, current)
+        pool = Pool(
+            threads=plan.threads,
+            wide_threads=cores,
+            budget=settings.memory_bytes,
+            public_key=settings.public_key,
+            open_backend=open_backend,
+            round_to=16 if settings.device == "cuda" else 1,
+        )
+        tokens = settings.batch_tokens or (16_384 if settings.device == "cuda" else 256 * plan.threads)
+        scheduler = Scheduler(plan.lanes, limit_ms=settings.queue_ms, max_tokens=tokens, on_batch=on_batch)
         runtime = cls(pool, scheduler, settings.models, on_swap=on_swap)
         try:
-            read_current(settings.models)
             runtime.refresh()
         except BaseException:
             scheduler.close()
@@ -230,6 +248,24 @@ class Runtime:
             write_json(self._models / SERVING, {"pid": os.getpid(), "models": note})
         except OSError as error:
             logger.info("%s is not written: %s", SERVING, error.strerror)
+
+
+def _plan(
+    settings: Settings, cores: int, open_backend: Callable[[Path, int], Backend], current: Mapping[str, Delivered]
+) -> Plan:
+    """Lanes and threads: what the settings say, else what a trial on the first bundle finds best."""
+    if settings.threads or settings.lanes or not current:
+        threads = settings.threads or max(1, cores // (settings.lanes or cores))
+        return Plan(settings.lanes or max(1, cores // threads), threads)
+    first = next(iter(current.values()))
+    try:
+        bundle = open_bundle(first.folder(settings.models), digest=first.digest, public_key=settings.public_key)
+    except PolystiltsError:  # said when it is refused
+        return Plan(cores, 1)
+    plans = best_plan(cores, lambda threads: open_backend(bundle.folder, threads), longest=bundle.settings.max_length)
+    for plan in plans:
+        logger.info("%d lanes of %d threads: %.1f rows/s", plan.lanes, plan.threads, plan.rate)
+    return plans[0]
 
 
 def _signature(path: Path) -> tuple[int, ...]:

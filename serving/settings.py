@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -34,8 +34,14 @@ class Settings(BaseModel):
         description="files of the bundles in memory, in MB; past it the longest unused go; 0 = no bound",
     )
 
-    lanes: int = Field(default=0, ge=0, le=256, description="model calls at once; 0 = cores / threads")
-    threads: int = Field(default=0, ge=0, le=256, description="threads of one model call; 0 = 1")
+    device: Literal["cpu", "cuda"] = Field(default="cpu", description="what models run on")
+    lanes: int = Field(default=0, ge=0, le=256, description="model calls at once; 0 = cores / threads; cuda: 2")
+    threads: int = Field(
+        default=0, ge=0, le=256, description="threads of one model call; 0 = 1, on many cores what a trial finds best"
+    )
+    batch_tokens: int = Field(
+        default=0, ge=0, description="padded tokens of one model call; 0 = 256 a thread, 16384 on cuda"
+    )
     queue_ms: float = Field(default=3000.0, gt=0, description="work that may wait, in milliseconds per lane")
     timeout_ms: int = Field(default=30_000, gt=0, description="deadline of a request that gives no X-Timeout-Ms")
     longest_timeout_ms: int = Field(default=120_000, gt=0, description="longest deadline a request may ask for")

@@ -71,6 +71,7 @@ class Pool:
         budget: bytes of files of the bundles in memory; what is in use is never unloaded.
         public_key: of the key that must have signed every bundle.
         open_backend: what runs a bundle.
+        round_to: of the predictors: rows are padded to a multiple of so many tokens.
     """
 
     def __init__(
@@ -81,12 +82,14 @@ class Pool:
         budget: int | None = None,
         public_key: Path | None = None,
         open_backend: OpenBackend = lambda folder, threads: OrtBackend(folder, threads=threads),
+        round_to: int = 1,
     ) -> None:
         self.threads = threads
         self.wide_threads = wide_threads
         self.budget = budget
         self.public_key = public_key
         self._open_backend = open_backend
+        self._round_to = round_to
         self._held: dict[str, Held] = {}
         #: By sha256 of tokenizer.json: of 250,002 pieces it takes half a gigabyte.
         self._pieces: WeakValueDictionary[str, Pieces] = WeakValueDictionary()
@@ -139,6 +142,7 @@ class Pool:
                     model = held._model or self._load(held.bundle.folder, held.bundle.digest)
                     with self._lock:
                         held._model = model
+                        self._unload()
             yield model
         finally:
             with self._lock:
@@ -172,7 +176,7 @@ class Pool:
         if pieces is None:
             pieces = self._pieces[key] = Pieces.open(bundle.folder)
         format_ = make_format(pieces, bundle.settings)
-        predictor = Predictor(format_, self._open_backend(bundle.folder, self.threads))
+        predictor = Predictor(format_, self._open_backend(bundle.folder, self.threads), round_to=self._round_to)
         difference = run_self_test(bundle, predictor)
         cost = self._cost(bundle, predictor, self.threads)
         wide, wide_cost = None, None

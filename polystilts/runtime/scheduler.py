@@ -12,6 +12,7 @@ a thousand rows nor a busy client holds up the rest.
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 import time
 from bisect import bisect_left, insort
@@ -25,6 +26,8 @@ from polystilts.errors import PolystiltsError
 from polystilts.formats import Features
 from polystilts.formats.values import Outputs
 from polystilts.runtime.cost import CallCost
+
+logger = logging.getLogger(__name__)
 
 #: Longer rows leave a lane free for shorter ones, in tokens.
 SHORT = 128
@@ -151,7 +154,7 @@ class _Lane:
     #: When the running call began; None: free.
     since: float | None = None
     long: bool = False
-    #: Milliseconds that the running call is expected to take.
+    #: Milliseconds that the running call takes by its cost model.
     expected: float = 0.0
 
 
@@ -219,7 +222,8 @@ class Scheduler:
     def stuck(self) -> bool:
         """A lane has been in one call for `STUCK` seconds and more while rows wait."""
         now = time.monotonic()
-        return bool(self._owners) and any(lane.since and now - lane.since > STUCK for lane in self._lanes)
+        with self._changed:
+            return bool(self._owners) and any(lane.since and now - lane.since > STUCK for lane in self._lanes)
 
     def check(self, owner: str, share: float | None = None) -> None:
         """Refuses an owner for whose next row there is no room, before any work is spent on it.
@@ -283,8 +287,8 @@ class Scheduler:
             self._in_house += 1
             if self._in_house > 1:
                 self._last_company = now
+            ticket.future.add_done_callback(lambda future: self._left(ticket))
             self._changed.notify(min(len(rows), len(self._lanes)))
-        ticket.future.add_done_callback(lambda future: self._left(ticket))
         return ticket.future
 
     def close(self, seconds: float = 0.0) -> None:
@@ -303,8 +307,10 @@ class Scheduler:
 
     def _admit(self, ticket: _Ticket, own_ms: float, row_ms: float, now: float, share: float) -> None:
         """Raises what `submit` raises."""
-        lanes, pace = len(self._lanes), self._pace
-        self._check_room(ticket.owner, share, own_ms * pace / lanes)
+        lanes = len(self._lanes)
+        self._check_room(ticket.owner, share, own_ms * self._pace / lanes)
+        # Only a call corrects a pace that slow times have left: whoever comes alone may make one.
+        pace = self._pace if self._in_house else min(self._pace, 1.0)
         seconds = ticket.deadline - now
         alone = max(row_ms, own_ms / lanes) * pace / 1000
         if alone > seconds:
@@ -317,11 +323,9 @@ class Scheduler:
         if seconds == float("inf"):
             return
         # Turns go round: until this ticket is done, any other gets about as much as it, and a row at least.
-        running = sum(max(0.0, lane.expected - (now - lane.since) * 1000) for lane in self._lanes if lane.since)
-        before = running + sum(
-            min(t.waiting_ms, max(own_ms, t.row_ms)) for tickets in self._owners.values() for t in tickets
-        )
-        wait = before * pace / lanes / 1000
+        running = sum(max(0.0, lane.expected * pace - (now - lane.since) * 1000) for lane in self._lanes if lane.since)
+        before = sum(min(t.waiting_ms, max(own_ms, t.row_ms)) for tickets in self._owners.values() for t in tickets)
+        wait = (running + before * pace) / lanes / 1000
         if wait + alone > seconds:
             raise QueueFull(
                 f"the request would wait about {wait:.2f} s and takes {alone:.2f} s; it has {seconds:.2f} s",
@@ -340,17 +344,22 @@ class Scheduler:
         # What an owner holds over its share holds up nobody but itself, so it does not count against the others.
         total = sum(min(ms, own_limit) for ms in held.values())
         own = held.get(owner, 0.0)
-        for waiting, limit, whose in ((own, own_limit, "your part of the queue"), (total, self.limit_ms, "the queue")):
-            if waiting and waiting + new >= limit:
+        for waiting, limit, more, whose in (
+            (own, own_limit, new, "your part of the queue"),
+            (total, self.limit_ms, min(new, own_limit), "the queue"),
+        ):
+            if waiting and waiting + more >= limit:
                 raise QueueFull(
                     f"{whose} holds {waiting:.0f} ms of work, this request is {new:.0f} ms; the limit is {limit:.0f}",
-                    retry_after=max(waiting + new - limit, 100.0) / 1000,
+                    retry_after=max(min(waiting, waiting + more - limit), 100.0) / 1000,
                     limit=round(limit),
                     given=round(waiting + new),
                 )
 
     def _left(self, ticket: _Ticket) -> None:
         """A ticket is done, failed or was cancelled: what still waits of it goes."""
+        if ticket.future.cancelled():
+            ticket.future.set_running_or_notify_cancel()  # else `concurrent.futures.wait` would wait for ever
         with self._changed:
             while ticket.waiting:
                 self._take_row(ticket.waiting[0])
@@ -361,28 +370,41 @@ class Scheduler:
     def _serve(self, lane: _Lane) -> None:
         while True:
             with self._changed:
-                while (batch := self._take(lane)) is None:
+                late, batch = self._drop_late(), None
+                if not late and (batch := self._take(lane)) is None:
                     if self._closed and not self._in_house:
                         return
                     # Only a reserved lane with long rows waiting has to look again by itself.
                     self._changed.wait(RESERVED / 4 if self._owners else None)
-            rows, wide = batch
-            try:
-                self._run(rows, wide, lane)
-            finally:
-                with self._changed:
-                    lane.since, lane.long = None, False
+            # Futures are settled without the lock: whoever waits for one may do anything then.
+            for ticket in late:
+                _fail(
+                    ticket, DeadlineExceeded("the deadline passed before the request could run", param="X-Timeout-Ms")
+                )
+            if batch is not None:
+                self._serve_batch(*batch, lane)
+
+    def _serve_batch(self, rows: Sequence[_Row], wide: bool, lane: _Lane) -> None:
+        """`_run`; whatever that raises, the rows are answered and the lane goes on."""
+        try:
+            self._run(rows, wide, lane)
+        except BaseException as error:
+            logger.exception("a lane failed")
+            for row in rows:
+                _fail(row.ticket, RuntimeError(f"the lane failed: {error!r}"))
+        finally:
+            with self._changed:
+                lane.since, lane.long = None, False
 
     def _take(self, lane: _Lane) -> tuple[list[_Row], bool] | None:
         """The rows of the next call, and whether it may use all cores; the lock is held."""
         now = time.monotonic()
-        self._drop_late(now)
         seed = self._next(now)
         if seed is None:
             return None
         free = sum(other.since is None for other in self._lanes)
         # Where other lanes are free too, what waits is divided among them.
-        enough = self._waiting_ms / free
+        enough = self._waiting_ms / free * (1 - 1e-9)  # sums of floats drift
         limit = SHORT if self._reserved(now) else self.max_tokens
         rows = self._with_neighbours(seed, enough, limit)
         for row in rows:
@@ -393,16 +415,17 @@ class Scheduler:
         lane.since, lane.long = now, length > SHORT
         wide = self._may_be_wide(engine, rows, length, now)
         cost = engine.wide_cost if wide else engine.cost
-        lane.expected = cost.of(len(rows), length) * self._pace if cost else 0.0
+        lane.expected = cost.of(len(rows), length) if cost else 0.0
         return rows, wide
 
-    def _drop_late(self, now: float) -> None:
+    def _drop_late(self) -> list[_Ticket]:
+        """Out of the queues goes what can only be too late; the lock is held."""
+        now = time.monotonic()
         late = [ticket for tickets in self._owners.values() for ticket in tickets if ticket.deadline < now]
         for ticket in late:
             while ticket.waiting:
                 self._take_row(ticket.waiting[0])
-            # Its callbacks take the lock, which this thread may hold again.
-            _fail(ticket, DeadlineExceeded("the deadline passed before the request could run", param="X-Timeout-Ms"))
+        return late
 
     def _reserved(self, now: float) -> bool:
         """Long rows have to leave this lane to short ones."""
@@ -464,7 +487,7 @@ class Scheduler:
             self._waiting_ms = 0.0  # sums of floats drift
 
     def _may_be_wide(self, engine: Engine, rows: Sequence[_Row], length: int, now: float) -> bool:
-        if engine.wide is None or engine.wide_cost is None or self._in_house > 1 or self._owners:
+        if engine.wide is None or engine.wide_cost is None or self._in_house > 1 or self._owners or self.busy > 1:
             return False
         if now - self._last_company < COMPANY or (length > SHORT and now - self._last_short < RESERVED):
             return False
@@ -476,17 +499,20 @@ class Scheduler:
         call = engine.wide if wide and engine.wide else engine.call
         start = time.monotonic()
         outputs: list[Outputs | Exception]
+        failed = False
         try:
             outputs = list(call([row.features for row in rows]))
+            if len(outputs) != len(rows):
+                raise RuntimeError(f"a call of {len(rows)} rows gave {len(outputs)} outputs")
         except Exception as error:  # noqa: BLE001  whatever a model raises is the answer to its rows
+            failed = True
             outputs = [error if len(rows) == 1 else _alone(call, row) for row in rows]
         end = time.monotonic()
         padded = max(row.length for row in rows)
         finished: list[tuple[_Ticket, Exception | None]] = []
         with self._changed:
-            expected = lane.expected / self._pace
-            if expected:
-                ratio = min(max((end - start) * 1000 / expected, 0.25), 16.0)
+            if lane.expected and not failed:
+                ratio = min(max((end - start) * 1000 / lane.expected, 0.25), 16.0)
                 self._pace += 0.05 * (ratio - self._pace)
             for row, output in zip(rows, outputs, strict=True):
                 ticket = row.ticket

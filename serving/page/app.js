@@ -233,7 +233,7 @@ function marked(text, ranges, properties) {
         "mark",
         { class: colour, title: meaning },
         points.slice(start, end),
-        type && h("span", { class: "kind", dir: "ltr" }, type),
+        type && h("span", { class: "kind" }, type),
       ),
     );
     at = end;
