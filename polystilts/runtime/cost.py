@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,25 +28,30 @@ class CallCost:
         return self.call + rows * length * (self.token + self.square * length)
 
 
-def fit_cost(run: Callable[[int, int], object], *, longest: int, repeats: int = 2) -> CallCost:
-    """The cost of calls, by least squares of relative errors over the best time of each shape.
+def fit_costs(runs: Sequence[Callable[[int, int], object]], *, longest: int, repeats: int = 3) -> tuple[CallCost, ...]:
+    """The cost of calls of each of `runs`, by least squares of relative errors over the best time of each shape.
+
+    All take turns at every shape, so that other work on the machine meets all of them; the least time counts, because
+    other work only adds.
 
     Args:
-        run: makes one call of (rows, tokens).
+        runs: each makes one call of (rows, tokens).
         longest: tokens of the longest row the model takes; longer shapes are timed at this length.
-        repeats: calls a shape; the least time counts, because a busy machine only adds.
+        repeats: calls of each at a shape.
     """
     shapes = sorted({(rows, min(length, longest)) for rows, length in SHAPES})
-    times = []
-    for rows, length in shapes:
-        best = np.inf
+    times = np.full((len(runs), len(shapes)), np.inf)
+    for place, (rows, length) in enumerate(shapes):
         for _ in range(repeats):
-            start = time.perf_counter()
-            run(rows, length)
-            best = min(best, time.perf_counter() - start)
-        times.append(best * 1000)
+            for number, run in enumerate(runs):
+                start = time.perf_counter()
+                run(rows, length)
+                times[number, place] = min(times[number, place], time.perf_counter() - start)
+    return tuple(_fit(shapes, measured * 1000) for measured in times)
+
+
+def _fit(shapes: Sequence[tuple[int, int]], measured: np.ndarray) -> CallCost:
     columns = np.array([[1.0, rows * length, rows * length**2] for rows, length in shapes])
-    measured = np.array(times)
     kept = np.array([True, True, True])
     found = np.zeros(3)
     while kept.any():

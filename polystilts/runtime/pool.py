@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from weakref import WeakValueDictionary
 
@@ -15,7 +15,7 @@ import numpy as np
 from polystilts.formats import Format, Pieces, make_format
 from polystilts.runtime.backend import Backend
 from polystilts.runtime.bundle import Bundle, open_bundle, run_self_test
-from polystilts.runtime.cost import CallCost, fit_cost
+from polystilts.runtime.cost import SHAPES, CallCost, fit_costs
 from polystilts.runtime.ort import OrtBackend
 from polystilts.runtime.predictor import Predictor
 from polystilts.runtime.scheduler import Engine
@@ -94,7 +94,7 @@ class Pool:
         #: By sha256 of tokenizer.json: of 250,002 pieces it takes half a gigabyte.
         self._pieces: WeakValueDictionary[str, Pieces] = WeakValueDictionary()
         #: By sha256 of the graph, which is without weights: models of one shape cost the same.
-        self._costs: dict[tuple[str, int], CallCost] = {}
+        self._costs: dict[str, tuple[CallCost, ...]] = {}
         self._lock = threading.Lock()
         self._loading = threading.Lock()
 
@@ -178,24 +178,27 @@ class Pool:
         format_ = make_format(pieces, bundle.settings)
         predictor = Predictor(format_, self._open_backend(bundle.folder, self.threads), round_to=self._round_to)
         difference = run_self_test(bundle, predictor)
-        cost = self._cost(bundle, predictor, self.threads)
-        wide, wide_cost = None, None
+        predictors = [predictor]
         if self.wide_threads > self.threads:
-            wide = Predictor(format_, self._open_backend(bundle.folder, self.wide_threads))
-            wide_cost = self._cost(bundle, wide, self.wide_threads)
-            if wide_cost.of(1, bundle.settings.max_length) >= cost.of(1, bundle.settings.max_length):
-                wide, wide_cost = None, None
-        engine = Engine(predictor.call, cost, wide.call if wide else None, wide_cost, name=bundle.target)
+            predictors.append(Predictor(format_, self._open_backend(bundle.folder, self.wide_threads)))
+        costs = self._measure(bundle, predictors)
+        engine = Engine(predictor.call, costs[0], name=bundle.target)
+        if any(costs[-1].of(*shape) < costs[0].of(*shape) for shape in SHAPES):
+            engine = replace(engine, wide=predictors[-1].call, wide_cost=costs[-1])
         return Model(bundle, format_, engine, difference)
 
-    def _cost(self, bundle: Bundle, predictor: Predictor, threads: int) -> CallCost:
-        key = (bundle.files["model.onnx"], threads)
-        if key not in self._costs:
-            unknown = predictor.format.pieces.unk
+    def _measure(self, bundle: Bundle, predictors: Sequence[Predictor]) -> tuple[CallCost, ...]:
+        """The cost of each predictor's calls; measured once for all models of one shape."""
+        graph = bundle.files["model.onnx"]
+        if graph not in self._costs:
 
-            def run(rows: int, length: int) -> None:
-                ids = np.full((rows, length), unknown, dtype=np.int64)
-                predictor.backend.run({"input_ids": ids, "attention_mask": np.ones_like(ids)})
+            def runs(predictor: Predictor) -> Callable[[int, int], object]:
+                def run(rows: int, length: int) -> object:
+                    ids = np.full((rows, length), predictor.format.pieces.unk, dtype=np.int64)
+                    return predictor.backend.run({"input_ids": ids, "attention_mask": np.ones_like(ids)})
 
-            self._costs[key] = fit_cost(run, longest=bundle.settings.max_length)
-        return self._costs[key]
+                return run
+
+            measured = [runs(predictor) for predictor in predictors]
+            self._costs[graph] = fit_costs(measured, longest=bundle.settings.max_length)
+        return self._costs[graph]
