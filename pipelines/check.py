@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import Field
 
 from pipelines.cli import ROOT, command
-from pipelines.job import Job, JobParameters, mixture_name
+from pipelines.job import Job, JobParameters
 from polystilts.errors import InvalidValue
 
 #: Free space below which no job is started: the micro job needs a few hundred MB, large models tens of GB.
@@ -36,7 +36,7 @@ def run(parameters: Check) -> None:
     check_tracker(uri)
     job = Job.open(parameters)
     check_space(job.output)
-    recipes = ["baseline", *map(mixture_name, job.intermediate)]
+    recipes = ["baseline", *(recipe.name for recipe in job.intermediate)]
     job.say(f"ready: {len(job.targets)} targets x {len(recipes)} recipes, rows from {job.source.name}, base {job.base}")
 
 

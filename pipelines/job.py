@@ -16,7 +16,8 @@ from pipelines.preset import Preset, TrainingKnobs, load_preset
 from polystilts.data.roles import training_languages
 from polystilts.data.source import RememberedRows, Source, labels_of, open_source
 from polystilts.errors import InvalidValue, MissingData, PolystiltsError, Problems
-from polystilts.tasks import TaskSpec, get_task, parse_mixture
+from polystilts.tasks import TaskSpec, get_task
+from polystilts.tasks.recipe import Recipe, parse_recipe
 
 if TYPE_CHECKING:
     from polystilts.evaluation import ScoredRows
@@ -48,8 +49,10 @@ class JobParameters(Parameters):
         return "", ""
 
     def problems(self) -> Sequence[PolystiltsError]:
+        from pipelines.recipes import grid_problems  # it needs a job, so it is above this module
+
         try:
-            Job.open(self)
+            grid_problems(Job.open(self), self.options)
         except Problems as error:
             return error.problems
         except PolystiltsError as error:
@@ -62,7 +65,7 @@ class Job:
     """One run of the project.
 
     Attributes:
-        intermediate: mixtures in the order asked for; each is a recipe beside the baseline.
+        intermediate: recipes in the order asked for, beside the baseline.
         base: 'micro', a hub id or a folder.
         scored: what each target is scored on, by its name, once it was asked for.
     """
@@ -72,7 +75,7 @@ class Job:
     base: str
     seed: int
     output: Path
-    intermediate: tuple[tuple[TaskSpec, ...], ...]
+    intermediate: tuple[Recipe, ...]
     targets: tuple[TaskSpec, ...]
     console: Console
     scored: dict[str, ScoredRows] = field(default_factory=dict, repr=False)
@@ -95,10 +98,12 @@ class Job:
             source = RememberedRows(open_source(asked, ROOT, param="--source", on_bad_row=parameters.on_bad_row))
         except PolystiltsError as error:
             problems.append(error)
-        mixtures: list[tuple[TaskSpec, ...]] = []
-        for text in names("" if intermediate == NONE else intermediate or preset.intermediate):
-            for spec in _collect(problems, lambda text=text: parse_mixture(text, param=mixture_option)):
-                mixtures.append(spec)
+        recipes: list[Recipe] = [
+            recipe
+            for text in names("" if intermediate == NONE else intermediate or preset.intermediate)
+            for recipe in _collect(problems, lambda text=text: parse_recipe(text, param=mixture_option))
+        ]
+        mixtures = [tuple(get_task(part.task) for part in recipe.parts if part.task) for recipe in recipes]
         specs = [
             spec
             for name in names("" if targets == NONE else targets or preset.targets)
@@ -114,10 +119,8 @@ class Job:
             problems += missing_rows(source, mixtures, specs, parameters.options)
         output = Path(parameters.output)
         if source and not problems:
-            mixtures = [
-                tuple(s for spec in mixture for s in _collect(problems, lambda spec=spec: labelled(source, spec)))
-                for mixture in mixtures
-            ]
+            for spec in dict.fromkeys(spec.name for mixture in mixtures for spec in mixture):
+                _collect(problems, lambda spec=spec: labelled(source, get_task(spec)))
         if problems or source is None:
             raise Problems(problems)
         return cls(
@@ -126,7 +129,7 @@ class Job:
             base=str(folder) if folder else base,
             seed=parameters.seed if parameters.seed >= 0 else preset.seed,
             output=output if output.is_absolute() else ROOT / output,
-            intermediate=tuple(mixtures),
+            intermediate=tuple(recipes),
             targets=tuple(specs),
             console=Console(highlight=False, width=None if os.environ.get("COLUMNS") else _width()),
         )
@@ -172,10 +175,6 @@ def repeated_data(mixture: Sequence[TaskSpec]) -> list[str]:
     """Data sets whose rows a mixture holds more than once, as a task of its own or as a part of one (ANLI+)."""
     names = [get_task(name).data for spec in mixture for name in spec.parts or (spec.name,)]
     return sorted({name for name in names if names.count(name) > 1})
-
-
-def mixture_name(mixture: Sequence[TaskSpec]) -> str:
-    return "+".join(spec.name for spec in mixture)
 
 
 def names(text: str) -> list[str]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pydantic import Field
 
 from pipelines.cli import command
-from pipelines.job import NONE, Job, JobParameters, mixture_name, names
+from pipelines.job import NONE, Job, JobParameters, names
 from pipelines.preset import BENCHMARKS
 from polystilts.errors import PolystiltsError, UnknownName
 
@@ -89,7 +89,7 @@ def run(parameters: Main) -> None:
 def _announce(job: Job) -> None:
     if job.source.name == "micro":
         job.console.rule("[bold yellow]micro world: a made-up miniature; its scores mean nothing about real languages")
-    recipes = ", ".join(["baseline (no intermediate task)", *map(mixture_name, job.intermediate)])
+    recipes = ", ".join(["baseline (no intermediate task)", *(recipe.name for recipe in job.intermediate)])
     job.say(f"rows from {job.source.name}, encoder {job.base}, seed {job.seed}")
     job.say(f"recipes: {recipes}\ntargets: {', '.join(spec.name for spec in job.targets)}")
 

@@ -162,10 +162,9 @@ def contamination(spec: TaskSpec, lineage: Mapping[str, Any]) -> str:
 
 
 def _trained_in(spec: TaskSpec, lineage: Mapping[str, Any]) -> str:
-    tasks = [get_task(task["name"]) for task in training_data(lineage)]
-    translated = [task.title for task in tasks if task.train_languages != ("en",)]
-    if translated:
-        return f"Trained in further languages on {', '.join(translated)}: not zero-shot in those."
+    codes = {code for task in training_data(lineage) for code in task.get("languages") or ("en",)}
+    if further := sorted(codes - {"en"}):
+        return f"Trained in further languages ({', '.join(further)}): not zero-shot in those."
     return "Trained in English alone." if training_stages(spec) else "Not trained for this target."
 
 

@@ -9,19 +9,37 @@ from __future__ import annotations
 import contextlib
 import shutil
 import subprocess
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import mlflow
 import torch
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, XLMRobertaModel
 
 from pipelines.cli import ROOT, Parameters
-from pipelines.job import BASELINE, Job, mixture_name, repeated_data, training_stages
+from pipelines.job import BASELINE, Job, repeated_data, training_stages
 from pipelines.preset import TrainingKnobs
+from pipelines.recipes import (
+    ENGLISH_ALONE,
+    Plan,
+    TaskPart,
+    TextPart,
+    as_recipe,
+    full_name,
+    intermediate_plan,
+    intermediate_settings,
+    recipe_from,
+    recipe_name,
+    shared_knobs,
+    target_languages,
+    target_plan,
+    target_settings,
+    training_fingerprint,
+)
 from polystilts import __version__
 from polystilts.analysis.summary import Summary, summarise
 from polystilts.data.roles import (
@@ -35,7 +53,9 @@ from polystilts.data.roles import (
 from polystilts.data.roles import (
     training_rows as english_rows,
 )
+from polystilts.data.shuffled import shuffled
 from polystilts.data.source import Source
+from polystilts.data.training_sets import fewer
 from polystilts.errors import InvalidValue, MissingData
 from polystilts.evaluation import (
     ScoredRows,
@@ -54,22 +74,78 @@ from polystilts.runtime.folders import digest_of, write_json
 from polystilts.runtime.ort import usable_cores
 from polystilts.runtime.predictor import Predictor
 from polystilts.tasks import TaskSpec, get_task
+from polystilts.tasks.recipe import Recipe, file_name
 from polystilts.tracking.runs import RunRecorder, Tracker, progress_bar
+from polystilts.training.average import move_towards
 from polystilts.training.checkpoint import Checkpoint, code_digest, open_checkpoint, write_checkpoint
 from polystilts.training.loop import TrainingSettings, resolve_precision, train
-from polystilts.training.model import TorchBackend, bare_encoder, build_for, read_config, share_encoder
-from polystilts.training.objective import Mixture, TaskRows, padding_share, training_rows
+from polystilts.training.masking import MLM, MaskedText, MaskingSettings, mask_id_of, text_rows
+from polystilts.training.model import (
+    TorchBackend,
+    bare_encoder,
+    build_for,
+    build_model,
+    has_lm_head,
+    read_config,
+    share_encoder,
+    with_pooler,
+)
+from polystilts.training.objective import (
+    Interleaved,
+    Mixture,
+    Objective,
+    Sampling,
+    TaskRows,
+    TrainingRow,
+    padding_share,
+    share_of,
+    training_rows,
+)
+
+#: What `write_checkpoint` says itself in a lineage.
+WRITTEN = frozenset({"schema_version", "key", "weights", "tokenizer", "format", "files"})
 
 
 @dataclass(frozen=True)
 class Trained:
-    """One task's part of a training phase, encoded."""
+    """One task's part of a training phase, encoded.
 
+    Attributes:
+        name, head: of the part, see `TaskPart`.
+        examples: data set -> language -> number of examples.
+    """
+
+    name: str
+    head: str
     spec: TaskSpec
     settings: FormatSettings
-    rows: list[Any]
-    examples: int
+    rows: list[TrainingRow]
+    examples: dict[str, dict[str, int]]
     checkpoint_rows: list[Row]
+
+    @property
+    def languages(self) -> Counter[str]:
+        """Language -> examples, over all data sets, in the order of the rows."""
+        return sum((Counter(sets) for sets in self.examples.values()), Counter[str]())
+
+    def lineage(self, part: TaskPart, data: Mapping[str, Mapping[str, str]]) -> list[dict[str, Any]]:
+        """One entry for each data set.
+
+        Args:
+            data: part -> data set -> fingerprint.
+        """
+        return [
+            {
+                "name": spec.name,
+                "part": part.name,
+                "task": part.task.name,
+                "languages": self.examples[spec.name],
+                "rows": sum(self.examples[spec.name].values()),
+                "licence": spec.licence,
+                "data": data[part.name][spec.name],
+            }
+            for spec in part.sets
+        ]
 
 
 def prepare_torch() -> None:
@@ -107,42 +183,67 @@ def base_checkpoint(job: Job) -> Checkpoint:
     return Checkpoint(checkpoint.folder, "", lineage)
 
 
-def train_intermediate(job: Job, mixture: Sequence[TaskSpec], parent: Checkpoint) -> Checkpoint:
-    """One encoder trained on all tasks of a mixture; the checkpoint holds embeddings and layers."""
-    name = mixture_name(mixture)
-    if repeated := repeated_data(mixture):
-        job.say(f"  intermediate {name}: the rows of {', '.join(repeated)} are in this mixture more than once")
-    return _train(job, "intermediate", name, list(mixture), parent, recipe=name)
+def train_intermediate(
+    job: Job, mixture: Recipe | Sequence[TaskSpec], parent: Checkpoint, target: TaskSpec | None = None
+) -> Checkpoint:
+    """The encoder of a recipe: trained on all parts of its mixture, then averaged with its parent where asked.
+
+    The checkpoint holds embeddings and layers, with the LM head where text was among the parts.
+
+    Args:
+        target: that comes after it, for `again`.
+    """
+    recipe = as_recipe(mixture)
+    if not recipe.parts:
+        return parent
+    specs = [get_task(part.task) for part in recipe.parts if part.kind == "task"]
+    if repeated := repeated_data([spec for spec in specs if not spec.translates]):
+        job.say(
+            f"  intermediate {recipe.encoder}: the rows of {', '.join(repeated)} are in this mixture more than once"
+        )
+    plan = intermediate_plan(job, recipe, target)
+    trained = _train(job, "intermediate", recipe.encoder, plan, parent, recipe=recipe.encoder)
+    share = job.preset.recipe.average
+    return averaged(job, trained, parent, share) if share else trained
 
 
-def train_target(job: Job, spec: TaskSpec, parent: Checkpoint, recipe: str) -> Checkpoint:
-    """A model fine-tuned in English; targets with the same English training sets share it.
+def train_target(
+    job: Job, spec: TaskSpec, parent: Checkpoint, recipe: str, languages: Sequence[str] = ENGLISH_ALONE
+) -> Checkpoint:
+    """A model fine-tuned in English or in `languages`; targets with the same training sets share it.
 
     Tasks that come before the target's own (Social IQa before COPA) are trained one after the other, each from the
-    last one's checkpoint. A head stays where the next task has the same format and as many labels.
+    last one's checkpoint, in English. A head stays where the next task has the same format and as many labels.
     """
-    for name in training_stages(spec):
-        parent = _train(job, "target", name, [job.task(name)], parent, recipe=recipe)
+    stages = training_stages(spec)
+    for name in stages:
+        own = languages if name == stages[-1] else ENGLISH_ALONE
+        plan = target_plan(job, job.task(name), own)
+        parent = _train(job, "target", name, plan, parent, recipe=full_name(recipe, languages))
     return parent
 
 
-def _train(
-    job: Job, phase: str, name: str, tasks: Sequence[TaskSpec], parent: Checkpoint, *, recipe: str
-) -> Checkpoint:
-    knobs = {spec.name: job.knobs(spec.name) for spec in tasks}
-    shared = knobs[tasks[0].name] if len(tasks) == 1 else job.preset.training
-    selection = shared.selection or (tasks[0].selection if len(tasks) == 1 else "best")
-    data = {spec.name: _training_fingerprint(job.source, spec) for spec in tasks}
+def _train(job: Job, phase: str, name: str, plan: Plan, parent: Checkpoint, *, recipe: str) -> Checkpoint:
+    knobs = {part.name: job.knobs(part.task.name) for part in (*plan.tasks, *plan.updates_of)}
+    shared = shared_knobs(job, [part.task.name for part in plan.tasks])
+    selection = _selection(plan, shared)
+    data = {part.name: {spec.name: training_fingerprint(job.source, spec) for spec in part.sets} for part in plan.tasks}
+    text = plan.text.fingerprints() if plan.text else {}
     limits = {"max_length": job.preset.max_length, "checkpoint_limit": job.preset.evaluation.checkpoint_limit}
     key = digest_of(
         {
             "phase": phase,
-            "tasks": [spec.name for spec in tasks],
-            "labels": [spec.labels for spec in tasks],
+            "name": name,
+            "tasks": [[spec.name, spec.train_languages] for part in plan.tasks for spec in part.sets],
+            "labels": [part.task.labels for part in plan.tasks],
+            "shuffled": [part.name for part in plan.tasks if part.shuffled],
             "data": data,
+            "text": text,
+            "updates_of": {p.name: training_fingerprint(job.source, p.task) for p in plan.updates_of},
             "parent": parent.weights,
             "knobs": {k: v.model_dump(exclude={"save_seconds", "log_every"}) for k, v in knobs.items()},
             "shared": shared.model_dump(exclude={"save_seconds", "log_every"}),
+            "settings": plan.settings,
             "precision": resolve_precision(shared.precision),
             "limits": limits,
             "seed": job.seed,
@@ -150,57 +251,44 @@ def _train(
         }
     )
     label = name if phase == "intermediate" else f"{name} from {recipe}"
-    place = job.output / "checkpoints" / f"{phase}-{name}-{key[:16]}"
+    place = job.output / "checkpoints" / f"{phase}-{file_name(name)}-{key[:16]}"
     if place.is_dir():
         job.say(f"  {phase} {label}: done before, found in {shown(place)}")
         return open_checkpoint(place)
 
-    prepared = [_prepare(job, spec, parent) for spec in tasks]
-    models = [build_for(p.settings, parent.folder, seed=job.seed + i) for i, p in enumerate(prepared)]
-    share_encoder(models)
-    pieces = Pieces.open(parent.folder)
-    module: nn.Module = nn.ModuleDict({p.spec.name: m for p, m in zip(prepared, models, strict=True)})
-    objective = Mixture(
-        [
-            TaskRows(
-                p.spec.name,
-                p.settings,
-                p.rows,
-                knobs[p.spec.name].epochs,
-                knobs[p.spec.name].batch_size,
-                p.spec.micro_batch_rows,
-            )
-            for p in prepared
-        ],
-        pad=pieces.pad,
-        seed=job.seed,
-        max_tokens=shared.max_tokens,
-        overhead=shared.call_overhead,
-    )
-    settings = _settings(shared, selection=selection, seed=job.seed)
+    prepared = [_prepare(job, part, parent, phase) for part in plan.tasks]
+    models = _models(job, prepared, plan.text is not None, parent)
+    module = nn.ModuleDict(models)
+    objective = _objective(job, phase, plan, prepared, parent, shared)
+    settings = _settings(shared, selection=selection, seed=job.seed, lm_head_rate=job.preset.mlm.head_rate)
+    languages = sum((p.languages for p in prepared), Counter[str]())
     parameters = {
         "tasks": name,
         "recipe": recipe,
         "source": job.source.name,
+        "languages": ",".join(languages),
+        "text_languages": ",".join(text),
         "parent": parent.lineage["name"],
         "updates": objective.total_updates,
         "seed": job.seed,
         **shared.model_dump(),
+        **flat(plan.settings),
         "selection": selection,
     }
     state = job.output / "unfinished" / key
     with job.tracker.run(phase, f"{phase}/{label}", key, parameters) as run:
-        mlflow.log_metrics(dict(padding_share(objective, 50)))
+        if mixture := _tasks_of(objective):
+            mlflow.log_metrics(dict(padding_share(mixture, 50)))
         outcome = train(
             module,
             objective,
             settings,
             state_folder=state,
-            evaluate=_evaluator(job, prepared, pieces),
+            evaluate=_evaluator(job, prepared, Pieces.open(parent.folder)) if prepared else None,
             recorder=RunRecorder(job.console),
             description=f"{phase} {label}",
         )
-        kept = bare_encoder(models[0]) if phase == "intermediate" else models[0]
+        kept, transfer = _kept(job, phase, models)
         checkpoint = write_checkpoint(
             place,
             kept,
@@ -211,23 +299,20 @@ def _train(
                 "phase": phase,
                 "name": name,
                 "recipe": recipe,
-                "transfer": "encoder",
+                "transfer": transfer,
                 "source": job.source.name.partition(":")[0],  # not the folder: lineage reaches HTTP clients
                 "tasks": [
-                    {
-                        "name": p.spec.name,
-                        "rows": p.examples,
-                        "licence": p.spec.licence,
-                        "data": data[p.spec.name],
-                    }
-                    for p in prepared
+                    entry for part, p in zip(plan.tasks, prepared, strict=True) for entry in p.lineage(part, data)
                 ],
+                "languages": dict(languages),
+                **({"text": _text_lineage(plan.text, text, objective)} if plan.text else {}),
                 "seed": job.seed,
                 "updates": outcome.updates,
                 "best_update": outcome.best_step,
                 "checkpoint_score": outcome.score,
                 "selection": selection,
                 "settings": shared.model_dump(),
+                "recipe_settings": dict(plan.settings),
                 "version": __version__,
                 "commit": commit_of(ROOT),
                 "run_id": run.info.run_id,
@@ -243,6 +328,164 @@ def _train(
     return checkpoint
 
 
+def averaged(job: Job, trained: Checkpoint, parent: Checkpoint, share: float) -> Checkpoint:
+    """`trained` with `share` of its parent's weights in it: a checkpoint of its own, made in seconds.
+
+    It has the trained one's lineage and name; `average` in it says the share and whose weights were averaged.
+    """
+    parts = {"phase": "average", "of": trained.weights, "with": parent.weights, "share": share, "code": code_digest()}
+    key = digest_of(parts)
+    name = str(trained.lineage["name"])
+    place = job.output / "checkpoints" / f"intermediate-{file_name(name)}-{key[:16]}"
+    if place.is_dir():
+        job.say(f"  average {name}: done before, found in {shown(place)}")
+        return open_checkpoint(place)
+    kind = "mlm" if has_lm_head(trained.folder) else "encoder"
+    module = build_model(kind, trained.folder)
+    with job.tracker.run(
+        "average", f"average/{name}", key, {"recipe": name, "average": share, "seed": job.seed}
+    ) as run:
+        _average(module, parent, share)
+        left = {name: trained.lineage[name] for name in trained.lineage.keys() - WRITTEN}
+        about = {"share": share, "of": trained.weights, "with": parent.weights}
+        checkpoint = write_checkpoint(
+            place,
+            module,
+            tokenizer_from=trained.folder,
+            key=key,
+            # The score was the trained one's; nothing is known of the average's.
+            lineage={**left, "average": about, "checkpoint_score": None, "run_id": run.info.run_id},
+        )
+        log_checkpoint(checkpoint, f"intermediate-{name}", run)
+    job.say(f"  average {name}: {share:g} of its parent's weights")
+    return checkpoint
+
+
+def _average(module: Any, parent: Checkpoint, share: float) -> None:
+    """Moves a trained model towards its parent; an LM head or pooler that the parent lacks stays as it is."""
+    if not isinstance(module, XLMRobertaModel) and not has_lm_head(parent.folder):
+        module = module.roberta
+    other: Any = build_model("encoder" if isinstance(module, XLMRobertaModel) else "mlm", parent.folder)
+    if isinstance(module, XLMRobertaModel) and (module.pooler is None or other.pooler is None):
+        other.pooler = module.pooler
+    move_towards(module, other, share)
+
+
+def _selection(plan: Plan, shared: TrainingKnobs) -> str:
+    if any(part.shuffled for part in plan.tasks) or not plan.tasks:
+        # Scores of a task that was not taught, and no scores, choose nothing.
+        return "last"
+    return shared.selection or (plan.tasks[0].task.selection if len(plan.tasks) == 1 else "best")
+
+
+def _models(job: Job, prepared: Sequence[Trained], with_text: bool, parent: Checkpoint) -> dict[str, PreTrainedModel]:
+    """A model for every part, over one encoder; parts of one task share their head."""
+    models: dict[str, PreTrainedModel] = {}
+    heads: dict[str, PreTrainedModel] = {}
+    # The LM head comes first because it may be tied to the embeddings that all share.
+    if with_text:
+        models[MLM] = build_model("mlm", parent.folder, seed=job.seed)
+        if not has_lm_head(parent.folder):
+            job.say(f"  {parent.folder.name} has no LM head: a new one is trained")
+    for i, part in enumerate(prepared):
+        if part.head not in heads:
+            heads[part.head] = build_for(part.settings, parent.folder, seed=job.seed + i)
+        models[part.name] = heads[part.head]
+    share_encoder(list(models.values()), pooler=job.preset.recipe.transfer == "encoder+pooler")
+    return models
+
+
+def _objective(
+    job: Job, phase: str, plan: Plan, prepared: Sequence[Trained], parent: Checkpoint, shared: TrainingKnobs
+) -> Mixture | MaskedText | Interleaved:
+    """Tasks, text, or text among tasks, with as many updates as the recipe is to have."""
+    pieces = Pieces.open(parent.folder)
+    sampling = Sampling(job.preset.recipe.examples_cap, job.preset.recipe.temperature)
+    alike = _updates(job, phase, plan, prepared, parent, sampling)
+    amount = {"pad": pieces.pad, "seed": job.seed, "max_tokens": shared.max_tokens, "overhead": shared.call_overhead}
+    tasks = [_task_rows(job, part) for part in prepared]
+    if not plan.text:
+        return Mixture(tasks, sampling=sampling, updates=alike, **amount)
+    mlm, mixture = job.preset.mlm, None
+    if tasks:
+        # Of a number that is given the text has its share; else it is added to what the tasks have alone.
+        own = max(1, alike - round(alike * mlm.share)) if alike else 0
+        mixture = Mixture(tasks, sampling=sampling, updates=own, **amount)
+        alike = max(1, alike - own if alike else share_of(mixture.total_updates, mlm.share))
+    limit = min(mlm.max_length, _row_limit(job, parent))
+    documents = {language: plan.text.text.documents(language) for language in plan.text.languages}
+    text = MaskedText(
+        {language: text_rows(pieces, own, limit) for language, own in documents.items()},
+        MaskingSettings(mlm.mask_rate, mlm.exponent, mlm.batch_size, mlm.epochs, limit),
+        mask_id=mask_id_of(parent.folder),
+        updates=alike,
+        **amount,
+    )
+    return Interleaved(mixture, text, seed=job.seed) if mixture else text
+
+
+def _updates(
+    job: Job, phase: str, plan: Plan, prepared: Sequence[Trained], parent: Checkpoint, sampling: Sampling
+) -> int:
+    """Updates that a phase has instead of those of its own epochs; 0 = those."""
+    if phase == "target":
+        return _matching_updates(job, prepared)
+    if job.preset.recipe.updates or not plan.updates_of:
+        return job.preset.recipe.updates
+    controlled = [_prepare(job, part, parent, phase) for part in plan.updates_of]
+    return sum(_task_rows(job, part).updates_within(sampling.cap) for part in controlled)
+
+
+def _matching_updates(job: Job, prepared: Sequence[Trained]) -> int:
+    """Updates of a target in several languages: those of the first alone, or 0 where each row is seen as often."""
+    [part] = prepared
+    if len(part.languages) < 2 or job.preset.target.match == "passes":
+        return 0
+    first = next(iter(part.languages))
+    return replace(_task_rows(job, part), rows=[row for row in part.rows if row.language == first]).updates
+
+
+def _tasks_of(objective: Objective) -> Mixture | None:
+    """The part of an objective that is tasks."""
+    found = objective.objectives[0] if isinstance(objective, Interleaved) else objective
+    return found if isinstance(found, Mixture) else None
+
+
+def _task_rows(job: Job, part: Trained) -> TaskRows:
+    knobs = job.knobs(part.spec.name)
+    return TaskRows(part.name, part.settings, part.rows, knobs.epochs, knobs.batch_size, part.spec.micro_batch_rows)
+
+
+def _kept(job: Job, phase: str, models: Mapping[str, PreTrainedModel]) -> tuple[PreTrainedModel, str]:
+    """What travels to the next phase, and its name."""
+    if phase == "target":
+        return next(iter(models.values())), "encoder"
+    if MLM in models:
+        return models[MLM], "encoder+lm_head"
+    if job.preset.recipe.transfer == "encoder+pooler" and (model := with_pooler(list(models.values()))) is not None:
+        return bare_encoder(model, pooler=True), "encoder+pooler"
+    return bare_encoder(next(iter(models.values()))), "encoder"
+
+
+def _text_lineage(part: TextPart, fingerprints: Mapping[str, str], objective: Objective) -> dict[str, Any]:
+    text = objective.objectives[1] if isinstance(objective, Interleaved) else objective
+    assert isinstance(text, MaskedText)
+    return {
+        "name": part.text.name,
+        "languages": {language: len(rows) for language, rows in text.rows.items()},
+        "updates": text.total_updates,
+        "data": digest_of(dict(fingerprints)),
+    }
+
+
+def flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as ``section.knob``."""
+    found: dict[str, Any] = {}
+    for name, value in settings.items():
+        found |= flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return found
+
+
 def commit_of(folder: Path) -> str:
     """The commit of a git checkout, with a '+' where files differ from it; '' where there is no checkout."""
     git = ["git", "-C", str(folder)]
@@ -254,20 +497,34 @@ def commit_of(folder: Path) -> str:
     return commit.stdout.strip() + ("+" if changed.stdout.strip() else "")
 
 
-def _training_fingerprint(source: Source, spec: TaskSpec) -> str:
-    found = {language: source.fingerprint(spec, "train", language) for language in training_languages(source, spec)}
-    return next(iter(found.values())) if len(found) == 1 else digest_of(found)
-
-
-def _prepare(job: Job, spec: TaskSpec, parent: Checkpoint) -> Trained:
-    settings = settings_for(spec, max_length=_row_limit(job, parent))
-    examples = english_rows(job.source, spec)
-    limit = job.preset.evaluation.checkpoint_limit
-    chosen = checkpoint_rows(job.source, spec)
-    if limit and len(chosen) > limit:
-        chosen = sorted(chosen, key=lambda row: (hash_of(row.id, "checkpoint limit"), row.id))[:limit]
+def _prepare(job: Job, part: TaskPart, parent: Checkpoint, phase: str) -> Trained:
+    settings = settings_for(part.task, max_length=_row_limit(job, parent))
     format_ = make_format(Pieces.open(parent.folder), settings)
-    return Trained(spec, settings, training_rows(format_, examples), len(examples), chosen)
+    most = job.preset.recipe.rows if phase == "intermediate" else 0
+    examples: dict[str, dict[str, list[Row]]] = {}
+    for spec in part.sets:
+        by_language = examples.setdefault(spec.name, {})
+        for row in english_rows(job.source, spec):
+            by_language.setdefault(row.language, []).append(row)
+    if most:
+        examples = {name: {lang: fewer(own, most) for lang, own in sets.items()} for name, sets in examples.items()}
+    everything = [row for sets in examples.values() for own in sets.values() for row in own]
+    labelled = shuffled(everything, job.seed) if part.shuffled else everything
+    return Trained(
+        name=part.name,
+        head=part.head,
+        spec=part.task,
+        settings=settings,
+        rows=training_rows(format_, labelled),
+        examples={name: {lang: len(own) for lang, own in sets.items()} for name, sets in examples.items()},
+        checkpoint_rows=_limited(checkpoint_rows(job.source, part.task), job.preset.evaluation.checkpoint_limit),
+    )
+
+
+def _limited(rows: list[Row], limit: int) -> list[Row]:
+    if not limit or len(rows) <= limit:
+        return rows
+    return sorted(rows, key=lambda row: (hash_of(row.id, "checkpoint limit"), row.id))[:limit]
 
 
 def _row_limit(job: Job, parent: Checkpoint) -> int:
@@ -277,26 +534,26 @@ def _row_limit(job: Job, parent: Checkpoint) -> int:
     return min(positions, job.preset.max_length or positions)
 
 
-def _settings(knobs: TrainingKnobs, *, selection: str, seed: int) -> TrainingSettings:
+def _settings(knobs: TrainingKnobs, *, selection: str, seed: int, lm_head_rate: float) -> TrainingSettings:
     names = set(TrainingSettings.__dataclass_fields__) & set(TrainingKnobs.model_fields)
     values = {name: getattr(knobs, name) for name in names - {"selection"}}
-    return TrainingSettings(**values, selection=selection, seed=seed)
+    return TrainingSettings(**values, selection=selection, seed=seed, lm_head_rate=lm_head_rate)
 
 
-def _evaluator(job: Job, prepared: Sequence[Trained], pieces: Pieces) -> Callable[[nn.Module], float]:
-    """Unweighted mean of the tasks' main metrics on their English checkpoint rows (jiant's equal aggregation)."""
+def _evaluator(job: Job, prepared: Sequence[Trained], pieces: Pieces) -> Callable[[nn.Module], dict[str, float]]:
+    """Every part's main metric on the English checkpoint rows of its task."""
 
-    def evaluate_all(module: nn.Module) -> float:
-        scores = []
+    def evaluate_all(module: nn.Module) -> dict[str, float]:
+        scores = {}
         for part in prepared:
-            model: PreTrainedModel = module[part.spec.name]  # type: ignore[index]
+            model: PreTrainedModel = module[part.name]  # type: ignore[index]
             predictor = Predictor(
                 make_format(pieces, part.settings),
                 TorchBackend(model, part.settings),
                 max_tokens=job.preset.evaluation.max_tokens,
             )
-            scores.append(score_rows(predictor, part.spec, part.checkpoint_rows, "en"))
-        return sum(scores) / len(scores)
+            scores[part.name] = score_rows(predictor, part.spec, part.checkpoint_rows, "en")
+        return scores
 
     return evaluate_all
 
@@ -309,7 +566,7 @@ def log_checkpoint(checkpoint: Checkpoint, name: str, run: Any) -> None:
         checkpoint,
         run_id=run.info.run_id,
         experiment_id=run.info.experiment_id,
-        name=name.replace("+", "-and-"),
+        name=name.replace("+", "-and-").replace(":", "-of-"),
     )
 
 
@@ -381,7 +638,7 @@ def score_cell(job: Job, spec: TaskSpec, checkpoint: Checkpoint, recipe: str) ->
             "code": code_digest(),
         }
     )
-    bank = job.output / "evaluations" / f"{spec.name}-{recipe}-{key[:16]}.parquet"
+    bank = job.output / "evaluations" / f"{spec.name}-{file_name(recipe)}-{key[:16]}.parquet"
     served = settings if layer is None else settings_for(spec, layers=[layer], max_length=settings.max_length)
     if bank.is_file():
         job.say(f"  score {spec.name} from {recipe}: done before, found in {shown(bank)}")
@@ -466,14 +723,30 @@ def run_grid(job: Job) -> list[Cell]:
         absent = missing_languages(job.source, spec)
         if absent and job.source.name != "micro":
             job.say(f"  {spec.name}: no rows here for {len(absent)} languages of the set: {' '.join(absent)}")
-    parents = {BASELINE: base}
-    for mixture in job.intermediate:
-        parents[mixture_name(mixture)] = train_intermediate(job, mixture, base)
+    recipes = [Recipe(), *map(as_recipe, job.intermediate)]
+    shared = [None if recipe.depends_on_target else train_intermediate(job, recipe, base) for recipe in recipes]
     cells = []
-    for recipe, parent in parents.items():
+    for recipe, encoder in zip(recipes, shared, strict=True):
         for spec in job.targets:
-            cells.append(score_cell(job, spec, train_target(job, spec, parent, recipe), recipe))
+            parent = encoder or encoder_for(job, recipe, base, spec)
+            cells.append(score_cell(job, spec, fine_tune(job, recipe, parent, spec), recipe_name(job, recipe)))
     return cells
+
+
+def fine_tune(job: Job, recipe: Recipe, encoder: Checkpoint, spec: TaskSpec) -> Checkpoint:
+    """A target under a recipe, from the recipe's encoder (`encoder_for`), in the recipe's languages."""
+    return train_target(job, spec, encoder, recipe_name(job, recipe), target_languages(job, recipe))
+
+
+def encoder_for(job: Job, recipe: Recipe, base: Checkpoint, spec: TaskSpec) -> Checkpoint:
+    """The encoder that a target starts from under a recipe.
+
+    A target that is not trained (Tatoeba) has nothing to be trained on `again`: it starts from the base.
+    """
+    if recipe.depends_on_target and not training_stages(spec):
+        job.say(f"  {spec.name} is not trained: {recipe.encoder} is the base there")
+        return base
+    return train_intermediate(job, recipe, base, spec)
 
 
 def summary_of(job: Job, cells: Sequence[Cell], *, name: str = "summary") -> Summary:
@@ -552,16 +825,43 @@ def recipe_of(checkpoint: Checkpoint) -> str:
 def as_today(job: Job, lineage: Mapping[str, Any]) -> bool:
     """Whether a checkpoint was trained, all the way from its base, on the job's rows with the job's settings."""
     while lineage.get("phase") in ("intermediate", "target"):
-        names = [task["name"] for task in lineage["tasks"]]
-        for task in lineage["tasks"]:
-            spec = get_task(task["name"])
-            if not training_languages(job.source, spec) or task["data"] != _training_fingerprint(job.source, spec):
-                return False
-        shared = job.knobs(names[0]) if len(names) == 1 else job.preset.training
-        if _deciding(lineage["settings"]) != _deciding(shared.model_dump(mode="json")):
+        if not (_same_rows(job, lineage) and _same_settings(job, lineage)):
             return False
         lineage = lineage["parent"]
     return True
+
+
+def _same_rows(job: Job, lineage: Mapping[str, Any]) -> bool:
+    """Whether a phase's labelled rows and texts are today's."""
+    for task in lineage["tasks"]:
+        spec = get_task(task["name"])
+        if languages := tuple(task.get("languages", ())):
+            spec = replace(spec, train_languages=languages)
+        if not training_languages(job.source, spec) or task["data"] != training_fingerprint(job.source, spec):
+            return False
+    if "text" not in lineage:
+        return True
+    try:
+        text = intermediate_plan(job, Recipe(tuple(p for p in recipe_from(lineage).parts if p.is_text))).text
+        return text is not None and lineage["text"]["data"] == digest_of(text.fingerprints())
+    except MissingData:
+        return False
+
+
+def _same_settings(job: Job, lineage: Mapping[str, Any]) -> bool:
+    """Whether a phase had today's knobs."""
+    parts = list(
+        dict.fromkeys((task.get("part", task["name"]), task.get("task", task["name"])) for task in lineage["tasks"])
+    )
+    shared = shared_knobs(job, [task for _, task in parts])
+    if _deciding(lineage["settings"]) != _deciding(shared.model_dump(mode="json")):
+        return False
+    if lineage["phase"] == "target":
+        wanted = target_settings(job) if len(lineage.get("languages", ())) > 1 else {}
+        return lineage.get("recipe_settings", {}) == wanted
+    average = lineage.get("average", {}).get("share", 0.0)
+    wanted = intermediate_settings(job, with_text="text" in lineage)
+    return lineage.get("recipe_settings", wanted) == wanted and average == job.preset.recipe.average
 
 
 def _deciding(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipelines.cli import ROOT, from_pydantic
-from polystilts.errors import BadRow, PolystiltsError, Problems, UnknownName
+from polystilts.errors import BadRow, InvalidValue, PolystiltsError, Problems, UnknownName
 from polystilts.formats.batching import MICRO_BATCH_OVERHEAD
 
 PRESETS = ROOT / "presets"
@@ -50,9 +50,46 @@ class TrainingKnobs(_Settings):
     evaluations: int = Field(10, ge=1)
     patience: int = Field(0, ge=0)
     frozen: tuple[str, ...] = ()
+    layer_decay: float = Field(1.0, gt=0, le=1, description="rate of a layer, as a share of that above; 1 = all alike")
+    robust: Literal["", "adversarial", "smoothing"] = Field("", description="perturbed embeddings; '' = none")
+    robust_radius: float = Field(0.1, gt=0, description="as a share of the tokens' mean length")
     gradient_checkpointing: bool = False
     save_seconds: float = Field(60, gt=0)
     log_every: int = Field(10, ge=1)
+
+
+class RecipeKnobs(_Settings):
+    """What intermediate training alone has: amounts that every recipe has alike, sampling, and what travels on."""
+
+    updates: int = Field(0, ge=0, description="of every recipe; 0 = as many as its epochs have")
+    rows: int = Field(0, ge=0, description="training examples of each task and language at most; 0 = all")
+    examples_cap: int = Field(0, ge=0, description="rows of a task that count for its sampling and epochs; 0 = all")
+    temperature: float = Field(1.0, gt=0, description="of sampling: 1 = proportional, more = more alike")
+    average: float = Field(0.0, ge=0, le=1, description="share of the base's weights in the finished encoder")
+    transfer: Literal["encoder", "encoder+pooler"] = "encoder"
+
+
+class MlmKnobs(_Settings):
+    """Masked-language modelling, the parts `mlm` and `mlm-en` of a recipe (`MaskingSettings` says what each does)."""
+
+    share: float = Field(0.2, gt=0, lt=1, description="of the updates, where it is mixed with tasks")
+    exponent: float = Field(0.3, ge=0, le=1)
+    mask_rate: float = Field(0.15, gt=0, lt=1)
+    batch_size: int = Field(8, ge=1)
+    epochs: float = Field(2, gt=0)
+    max_length: int = Field(256, ge=8)
+    head_rate: float = Field(1.0, gt=0, description="learning rate of the LM head, as a share of the encoder's")
+    text: str = Field("", description="folder of files LANGUAGE.txt, one document a line; '' = the source's own")
+    languages: tuple[str, ...] = Field((), description="of the text; () = all that there are")
+
+
+class TargetKnobs(_Settings):
+    """What the training of targets alone has."""
+
+    languages: tuple[str, ...] = Field(("en",), min_length=1, description="trained in; the first sets the amount")
+    match: Literal["updates", "passes"] = Field(
+        "updates", description="several languages have the updates of the first alone, or see each row as often"
+    )
 
 
 class EvaluationKnobs(_Settings):
@@ -93,6 +130,9 @@ class Preset(_Settings):
     max_length: int = Field(0, ge=0, description="rows no longer than this, whatever the task says; 0 = the task's")
     training: TrainingKnobs = TrainingKnobs()
     tasks: dict[str, TaskKnobs] = {}
+    recipe: RecipeKnobs = RecipeKnobs()
+    mlm: MlmKnobs = MlmKnobs()
+    target: TargetKnobs = TargetKnobs()
     evaluation: EvaluationKnobs = EvaluationKnobs()
     export: ExportKnobs = ExportKnobs()
     gates: GateKnobs = GateKnobs()
@@ -111,24 +151,63 @@ def load_preset(name: str) -> Preset:
     if not path.is_file():
         raise UnknownName("preset", name, [p.stem for p in PRESETS.glob("*.yaml")], param="--preset")
     try:
-        return Preset(**yaml.safe_load(path.read_text(encoding="utf-8")))
+        return _checked(yaml.safe_load(path.read_text(encoding="utf-8")), f"{path.name}: ")
     except yaml.YAMLError as error:
         raise BadRow(str(path), f"not YAML: {error}") from None
+
+
+def with_knobs(preset: Preset, text: str, *, param: str = "--knobs") -> Preset:
+    """A preset with some knobs changed: ``recipe.updates=200 training.layer_decay=0.9 tasks.mnli.epochs=1``.
+
+    Args:
+        text: SECTION.KNOB=VALUE, spaces between; a value is YAML (``mlm.languages=[en,de]``).
+
+    Raises:
+        Problems: every one that is not of this form, unknown, or out of bounds.
+    """
+    values = preset.model_dump()
+    wrong: list[PolystiltsError] = []
+    for given in text.split():
+        name, _, value = given.partition("=")
+        *path, knob = name.split(".")
+        place = values
+        for step in path:
+            place = place.setdefault(step, {}) if isinstance(place, dict) else {}
+        try:
+            found = yaml.safe_load(value)
+        except yaml.YAMLError:
+            found = None
+        if found is None or not path or not isinstance(place, dict):
+            message = f"{given!r} is not SECTION.KNOB=VALUE; sections: {', '.join(_SECTIONS)}"
+            wrong.append(InvalidValue(message, param=param, given=given))
+        else:
+            place[knob] = found
+    if wrong:
+        raise Problems(wrong)
+    return _checked(values, f"{param}: ")
+
+
+def _checked(values: Any, where: str) -> Preset:
+    try:
+        return Preset(**values)
     except ValidationError as error:
-        problems: list[PolystiltsError] = [
-            from_pydantic(d, f"{path.name}: ", known=_known(d["loc"])) for d in error.errors()
-        ]
-        raise Problems(problems) from None
+        raise Problems([from_pydantic(d, where, known=_known(d["loc"])) for d in error.errors()]) from None
+
+
+#: Sections of a preset and what each holds.
+_SECTIONS: dict[str, type[_Settings]] = {
+    "training": TrainingKnobs,
+    "tasks": TaskKnobs,
+    "recipe": RecipeKnobs,
+    "mlm": MlmKnobs,
+    "target": TargetKnobs,
+    "evaluation": EvaluationKnobs,
+    "export": ExportKnobs,
+    "gates": GateKnobs,
+}
 
 
 def _known(place: tuple[int | str, ...]) -> list[str]:
     """Names that are allowed where a preset's unknown key stands."""
-    sections: dict[str, type[_Settings]] = {
-        "training": TrainingKnobs,
-        "tasks": TaskKnobs,
-        "evaluation": EvaluationKnobs,
-        "export": ExportKnobs,
-        "gates": GateKnobs,
-    }
-    section = sections.get(str(place[0]), Preset) if len(place) > 1 else Preset
+    section = _SECTIONS.get(str(place[0]), Preset) if len(place) > 1 else Preset
     return list(section.model_fields)

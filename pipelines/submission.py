@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from pydantic import Field
 
 from pipelines.cli import command
-from pipelines.job import BASELINE, NONE, Job, JobParameters, missing_rows, mixture_name, names
+from pipelines.job import BASELINE, NONE, Job, JobParameters, missing_rows, names
 from pipelines.preset import Benchmark
 from polystilts.errors import PolystiltsError, Problems, UnknownName
 from polystilts.tasks import TASKS
+from polystilts.tasks.recipe import Recipe
 
 EXAMPLES = """\
   python -m pipelines.submission --benchmark xtreme --source local:DATA --base MODEL --preset mini
@@ -60,12 +61,12 @@ def run(parameters: Submission) -> None:
         raise Problems(problems)
     folder = job.output / "submission" / benchmark / parameters.recipe
     with phases.whole(job, tracker, "submission", parameters):
-        parent = phases.base_checkpoint(job)
-        for mixture in job.intermediate:
-            parent = phases.train_intermediate(job, mixture, parent)
-            job.say(f"  recipe: {mixture_name(mixture)}")
+        base = phases.base_checkpoint(job)
+        recipe = job.intermediate[0] if job.intermediate else Recipe()
+        job.say(f"  recipe: {recipe.name}")
         for spec in targets:
-            checkpoint = phases.train_target(job, spec, parent, parameters.recipe)
+            encoder = phases.encoder_for(job, recipe, base, spec)
+            checkpoint = phases.fine_tune(job, recipe, encoder, spec)
             predictions.write_task(job, benchmark, spec, checkpoint, languages[spec.name], folder)
     job.say(f"\npredictions in {phases.shown(folder / 'predictions')}, labels in {phases.shown(folder / 'labels')}")
 

@@ -23,6 +23,7 @@ from transformers import XLMRobertaConfig, XLMRobertaForMaskedLM
 from pipelines.check_hub import check
 from pipelines.phases import _prepare
 from pipelines.preset import load_preset
+from pipelines.recipes import TaskPart
 from polystilts.analysis.summary import summarise
 from polystilts.data.hub import HubSource
 from polystilts.data.local import LocalSource
@@ -30,6 +31,7 @@ from polystilts.data.roles import Role, checkpoint_rows, evaluation_rows, half_r
 from polystilts.evaluation import RANKING, Pool, ScoredRows, evaluate, evaluate_trivial, scored_rows
 from polystilts.formats import FormatSettings, Pieces, make_format
 from polystilts.formats.sentence import retrieval_layer
+from polystilts.formats.tagging import IGNORED
 from polystilts.formats.values import (
     Answer,
     RetrievalItem,
@@ -45,8 +47,9 @@ from polystilts.metrics.retrieval import mine, nearest
 from polystilts.tasks import TASKS, get_task
 from polystilts.training.checkpoint import open_checkpoint
 from polystilts.training.loop import TrainingSettings
+from polystilts.training.masking import masked_loss
 from polystilts.training.model import build_for, forward_rows
-from polystilts.training.pretrain import IGNORED, PretrainingObjective, _mlm_loss
+from polystilts.training.pretrain import PretrainingObjective
 from tests.world.encoder import LAYERS, TEXTS, letter_tokenizer, tiny_encoder, tiny_format
 
 
@@ -145,9 +148,9 @@ def test_mlm_loss_is_that_of_the_masked_input() -> None:
     masked = torch.tensor([[0, 5, 39, 8, 11, 2], [0, 6, 7, 39, 12, 2]])
     plain = torch.where(labels != IGNORED, labels, masked)
     attention = torch.ones_like(masked)
-    ours = _mlm_loss(masked, attention, labels, 2, model)
+    ours = masked_loss(masked, attention, labels, 2, model)
     torch.testing.assert_close(ours, model(masked, attention, labels=labels).loss)
-    assert not torch.isclose(ours, _mlm_loss(plain, attention, labels, 2, model)), "the mask is not seen"
+    assert not torch.isclose(ours, masked_loss(plain, attention, labels, 2, model)), "the mask is not seen"
 
 
 def test_mlm_reads_masked_pieces_and_predicts_the_right_ones() -> None:
@@ -521,5 +524,7 @@ def test_early_stopping_reads_rows_drawn_over_the_whole_file(tmp_path: Path) -> 
     preset = SimpleNamespace(max_length=64, evaluation=SimpleNamespace(checkpoint_limit=20))
     job: Any = SimpleNamespace(source=LocalSource(tmp_path), preset=preset)
     parent = open_checkpoint(tiny_encoder(tmp_path / "encoder"))
-    kept = [int(row.id[1:]) for row in _prepare(job, get_task("squad_v1"), parent).checkpoint_rows]
+    task = get_task("squad_v1")
+    part = TaskPart(task.name, task, (task,))
+    kept = [int(row.id[1:]) for row in _prepare(job, part, parent, "target").checkpoint_rows]
     assert len(set(kept)) == len(kept) == 20 and min(kept) < 50 and max(kept) > 150

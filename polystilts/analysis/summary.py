@@ -23,6 +23,7 @@ from polystilts.metrics import get_metric
 from polystilts.metrics.bank import BankRow
 from polystilts.metrics.core import Metric
 from polystilts.tasks.catalogue import get_task
+from polystilts.tasks.recipe import repeats
 from polystilts.tasks.spec import TaskSpec
 from polystilts.tracking.card import MICRO_NOTE
 
@@ -283,4 +284,4 @@ def _smallest(drawn: Resampled, languages: Sequence[str], base: int | None) -> d
 
 
 def _contains_training_set(spec: TaskSpec, recipe: str) -> bool:
-    return bool({spec.name, spec.train_task} & set(recipe.split("+")))
+    return repeats(recipe, {spec.name, spec.train_task})

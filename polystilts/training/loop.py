@@ -19,7 +19,9 @@ from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
 from polystilts.errors import Diverged
-from polystilts.training.objective import Objective
+from polystilts.training.groups import below_encoder, parameter_groups
+from polystilts.training.objective import Objective, Several
+from polystilts.training.robust import perturbed
 from polystilts.training.state import TrainingState
 
 
@@ -53,6 +55,9 @@ class TrainingSettings:
         patience: evaluations without gain after which training stops; 0 = never.
         selection: 'best' keeps the weights of the best evaluation, 'last' those of the last update.
         frozen: parameters whose names start with one of these (below the encoder) are not trained.
+        layer_decay: learning rate of a layer as a share of that above it; 1 = all alike (see `parameter_groups`).
+        lm_head_rate: learning rate of an LM head as a share of the rest's.
+        robust, robust_radius: perturbed embeddings, see `polystilts.training.robust`; '' = none.
         save_seconds: time between two saved states.
         log_every: updates between two logged losses.
     """
@@ -68,6 +73,10 @@ class TrainingSettings:
     patience: int = 0
     selection: str = "best"
     frozen: tuple[str, ...] = ()
+    layer_decay: float = 1.0
+    lm_head_rate: float = 1.0
+    robust: str = ""
+    robust_radius: float = 0.1
     gradient_checkpointing: bool = False
     save_seconds: float = 60.0
     log_every: int = 10
@@ -98,7 +107,7 @@ def train(
     settings: TrainingSettings,
     *,
     state_folder: Path,
-    evaluate: Callable[[nn.Module], float] | None = None,
+    evaluate: Callable[[nn.Module], Mapping[str, float]] | None = None,
     recorder: Recorder | None = None,
     description: str = "train",
     first_step: int = 0,
@@ -114,7 +123,8 @@ def train(
         Diverged: a gradient is infinite or not a number.
 
     Args:
-        evaluate: main metric of the module on the checkpoint rows, higher is better.
+        evaluate: main metric of every task on its checkpoint rows, by name, higher is better. Their unweighted mean is
+            the score of the module (jiant's EqualMetricAggregator).
         first_step, stop_at: train only updates first_step .. stop_at - 1 of the objective.
     """
     recorder = recorder or NoRecorder()
@@ -139,9 +149,9 @@ def train(
         torch.manual_seed(_mixed(settings.seed, step))
         rate = _rate(step, total, settings)
         for group in optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["scale"]
         loss = torch.zeros((), device=accelerator.device)
-        for micro_batch in objective.update(step):
+        for micro_batch in perturbed(objective.update(step), settings.robust, settings.robust_radius):
             with accelerator.autocast():
                 part: Tensor = micro_batch(module)
             accelerator.backward(part)
@@ -161,11 +171,15 @@ def train(
         metrics = {}
         if step % settings.log_every == 0 or progress.step == stop:
             metrics = {"loss": float(loss), "learning_rate": rate, "gradient_norm": float(norm)}
+            if isinstance(objective, Several) and (name := objective.name(step)):
+                metrics[f"loss/{name}"] = float(loss)
             recorder.log(metrics, progress.step)
         recorder.advance(1, metrics)
         if progress.step in due and evaluate:
-            score = evaluate(module)
-            recorder.log({"checkpoint_score": score}, progress.step)
+            scores = evaluate(module)
+            score = sum(scores.values()) / len(scores)
+            curves = {f"checkpoint_score/{name}": value for name, value in scores.items()} if len(scores) > 1 else {}
+            recorder.log({"checkpoint_score": score, **curves}, progress.step)
             state.offer(score, keep=settings.selection == "best")
             stale = sum(progress.best_step < earlier <= progress.step for earlier in due)
             if settings.patience and stale >= settings.patience:
@@ -190,23 +204,17 @@ def _accelerator(precision: str) -> Accelerator:
 
 def _freeze(module: nn.Module, frozen: tuple[str, ...]) -> None:
     for name, parameter in module.named_parameters():
-        below = name.split("roberta.", 1)[-1]
-        if frozen and below.startswith(frozen):
+        if frozen and below_encoder(name).startswith(frozen):
             parameter.requires_grad_(False)
 
 
 def _optimizer(module: nn.Module, settings: TrainingSettings) -> torch.optim.AdamW:
-    decayed: list[nn.Parameter] = []
-    plain: list[nn.Parameter] = []
-    for name, parameter in module.named_parameters():
-        if parameter.requires_grad:
-            # A single number (a dual encoder's scale) is no matrix of weights either.
-            spared = name.endswith("bias") or "LayerNorm" in name or "layer_norm" in name or parameter.ndim == 0
-            (plain if spared else decayed).append(parameter)
-    groups: list[dict[str, Any]] = [
-        {"params": decayed, "weight_decay": settings.weight_decay},
-        {"params": plain, "weight_decay": 0.0},
-    ]
+    groups = parameter_groups(
+        module,
+        weight_decay=settings.weight_decay,
+        layer_decay=settings.layer_decay,
+        lm_head_rate=settings.lm_head_rate,
+    )
     return torch.optim.AdamW(
         groups,
         lr=settings.learning_rate,

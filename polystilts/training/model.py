@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from safetensors import safe_open
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import (
@@ -67,6 +68,7 @@ _CLASSES: Mapping[str, Any] = {
     "tagging": XLMRobertaForTokenClassification,
     "span": XLMRobertaForQuestionAnswering,
     "sentence": XLMRobertaModel,
+    "encoder": XLMRobertaModel,
     "dual": XLMRobertaDualEncoder,
     "mlm": XLMRobertaForMaskedLM,
 }
@@ -79,7 +81,7 @@ def build_for(settings: FormatSettings, folder: Path, *, seed: int = 0) -> PreTr
 
 
 def build_model(kind: str, folder: Path, *, labels: Sequence[str] = (), seed: int = 0) -> PreTrainedModel:
-    """The Hugging Face class for a format, 'dual' or 'mlm' over the weights of a checkpoint folder, float32.
+    """The Hugging Face class for a format, 'dual', 'mlm' or 'encoder' over the weights of a checkpoint folder, float32.
 
     A head that the folder has is kept if it fits. What the folder lacks, the head of a new task, is drawn from
     `seed`; what the class has no place for is left out.
@@ -96,8 +98,8 @@ def build_model(kind: str, folder: Path, *, labels: Sequence[str] = (), seed: in
     names = list(labels) if kind in ("pair", "tagging") else ["LABEL_0", "LABEL_1"]
     config.id2label = dict(enumerate(names))
     config.label2id = {name: i for i, name in enumerate(names)}
-    if kind == "sentence":
-        extra["add_pooling_layer"] = False
+    if kind in ("sentence", "encoder"):
+        extra["add_pooling_layer"] = kind == "encoder" and has_weights(folder, "pooler.")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model: PreTrainedModel = _CLASSES[kind].from_pretrained(
@@ -110,7 +112,25 @@ def build_model(kind: str, folder: Path, *, labels: Sequence[str] = (), seed: in
             ignore_mismatched_sizes=True,
             **extra,
         )
+    if kind == "mlm" and not config.tie_word_embeddings and not has_lm_head(folder):
+        # An untied LM head that is not there starts as a tied one would be.
+        lm: Any = model
+        lm.lm_head.decoder.weight.data.copy_(lm.roberta.embeddings.word_embeddings.weight.data)
     return model
+
+
+def has_lm_head(folder: Path) -> bool:
+    """Whether a checkpoint folder's weights have an LM head."""
+    return has_weights(folder, "lm_head.")
+
+
+def has_weights(folder: Path, part: str) -> bool:
+    """Whether some weight of a checkpoint folder has `part` in its name."""
+    for path in folder.glob("*.safetensors"):
+        with safe_open(path, "pt") as file:
+            if any(part in name for name in file.keys()):  # noqa: SIM118
+                return True
+    return False
 
 
 def read_config(folder: Path) -> XLMRobertaConfig:
@@ -152,19 +172,34 @@ def encoder_of(model: PreTrainedModel) -> XLMRobertaModel:
     return cast(XLMRobertaModel, encoder)
 
 
-def share_encoder(models: Sequence[PreTrainedModel]) -> None:
-    """Makes every model use the embeddings and layers of the first; poolers and heads stay their own."""
+def share_encoder(models: Sequence[PreTrainedModel], *, pooler: bool = False) -> None:
+    """Makes every model use the embeddings and layers of the first; heads stay their own.
+
+    Args:
+        pooler: the models that have a pooler share it too, as jiant's do; else poolers are parts of heads.
+    """
     first = encoder_of(models[0])
     for model in models[1:]:
         encoder_of(model).embeddings = first.embeddings
         encoder_of(model).encoder = first.encoder
+    if pooler and (leader := with_pooler(models)) is not None:
+        for model in models:
+            if encoder_of(model).pooler is not None:
+                encoder_of(model).pooler = encoder_of(leader).pooler
 
 
-def bare_encoder(model: PreTrainedModel) -> XLMRobertaModel:
-    """Embeddings and layers alone: what travels to the next phase (`transfer: encoder`)."""
-    encoder = XLMRobertaModel(cast(XLMRobertaConfig, model.config), add_pooling_layer=False)
+def with_pooler(models: Sequence[PreTrainedModel]) -> PreTrainedModel | None:
+    """The first model whose class uses the pooler (multiple choice, dual encoders)."""
+    return next((model for model in models if encoder_of(model).pooler is not None), None)
+
+
+def bare_encoder(model: PreTrainedModel, *, pooler: bool = False) -> XLMRobertaModel:
+    """Embeddings and layers alone: what travels to the next phase (`transfer: encoder`); or with the pooler."""
+    encoder = XLMRobertaModel(cast(XLMRobertaConfig, model.config), add_pooling_layer=pooler)
     encoder.embeddings = encoder_of(model).embeddings
     encoder.encoder = encoder_of(model).encoder
+    if pooler:
+        encoder.pooler = encoder_of(model).pooler
     return encoder
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -22,11 +22,19 @@ MicroBatch = Callable[[Any], Tensor]
 
 
 class Objective(Protocol):
-    """What the loop needs to know. `update` must depend on nothing but its construction and `step`."""
+    """What the loop needs to know. All depends on nothing but its construction and `step`."""
 
     total_updates: int
 
     def update(self, step: int) -> Iterator[MicroBatch]: ...
+
+
+@runtime_checkable
+class Several(Objective, Protocol):
+    """An objective that trains several things, whose losses are followed apart."""
+
+    def name(self, step: int) -> str:
+        """What update `step` trains; '' where there is nothing to tell apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +43,7 @@ class TrainingRow:
 
     features: tuple[Features, ...]
     targets: tuple[np.ndarray, ...]
+    language: str = ""
 
     @property
     def length(self) -> int:
@@ -54,9 +63,9 @@ def training_rows(format_: Any, examples: Sequence[Any]) -> list[TrainingRow]:
             raise InvalidValue(f"training row {example.id}: {features.error.message}", param=features.error.param)
         targets = format_.targets(example, features)
         if format_.grouped:
-            rows.append(TrainingRow(tuple(features), tuple(targets)))
+            rows.append(TrainingRow(tuple(features), tuple(targets), example.language))
         else:
-            rows += [TrainingRow((f,), (t,)) for f, t in zip(features, targets, strict=True)]
+            rows += [TrainingRow((f,), (t,), example.language) for f, t in zip(features, targets, strict=True)]
     return rows
 
 
@@ -93,14 +102,48 @@ class TaskRows:
 
     @property
     def updates(self) -> int:
-        return max(1, round(self.epochs * self.updates_per_epoch))
+        return self.updates_within(0)
+
+    def updates_within(self, cap: int) -> int:
+        """Updates of all its epochs, where an epoch counts at most `cap` rows (0 = all of them)."""
+        return max(1, round(self.epochs * self.parts(_capped(len(self.rows), cap), self.batch_size)))
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the task of an update is drawn: with probability proportional to min(rows, cap) ** (1 / temperature).
+
+    jiant's samplers (`task_sampler.py`): proportional, its default, is temperature 1 without a cap; a cap is what T5
+    calls examples-proportional mixing (Raffel et al., 2020, arXiv:1910.10683); large temperatures draw all tasks alike.
+    The paper's own setting is not known.
+
+    Attributes:
+        cap: rows of a task that count, for its probability and for the number of updates; 0 = all.
+    """
+
+    cap: int = 0
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.cap < 0:
+            raise InvalidValue(f"the cap is {self.cap}", param="examples_cap", limit=0, given=self.cap)
+        if not self.temperature > 0:
+            given = self.temperature
+            raise InvalidValue(
+                f"the temperature is {given}; above 0 expected", param="temperature", limit=0, given=given
+            )
+
+    def shares(self, sizes: Sequence[int]) -> np.ndarray:
+        """Probability of each task, float64 [tasks]."""
+        powers = np.array([_capped(size, self.cap) for size in sizes], dtype=float) ** (1 / self.temperature)
+        return np.asarray(powers / powers.sum())
 
 
 class Mixture:
     """One or several tasks over one encoder: one task an update, rows drawn anew every epoch.
 
-    A task is drawn with probability proportional to its number of rows, without a cap, and there are as many updates
-    as the tasks would have alone (jiant's ProportionalMultiTaskSampler). Every epoch of a task is a permutation of its
+    The task of an update is drawn as `sampling` says, and there are as many updates as the tasks would have alone
+    (jiant's ProportionalMultiTaskSampler). Every epoch of a task is a permutation of its
     rows drawn from (seed, task, epoch); its last update may be smaller. So `update(step)` is a function of the step,
     and an interrupted run continues where it was.
 
@@ -113,6 +156,8 @@ class Mixture:
         pad_to: pads every row to this length in micro-batches of `max_tokens` instead of packing (the benchmark's
             baseline: what XTREME's and jiant's scripts do); 0 = pack.
         overhead: what a micro-batch costs beside its tokens, in tokens; more for small models and for GPUs.
+        sampling: of tasks.
+        updates: in all; 0 = as many as the tasks would have alone.
     """
 
     def __init__(
@@ -124,22 +169,28 @@ class Mixture:
         max_tokens: int,
         pad_to: int = 0,
         overhead: int = MICRO_BATCH_OVERHEAD,
+        sampling: Sampling | None = None,
+        updates: int = 0,
     ) -> None:
+        sampling = sampling or Sampling()
         for task in tasks:
             if not task.rows:
                 raise InvalidValue(f"task {task.name} has no training rows", param="intermediate", limit=1, given=0)
             _check_negatives(task)
         self.tasks, self.pad, self.seed = tuple(tasks), pad, seed
         self.max_tokens, self.pad_to, self.overhead = max_tokens, pad_to, overhead
-        self.total_updates = sum(task.updates for task in tasks)
-        sizes = np.array([len(task.rows) for task in tasks], dtype=float)
-        drawn = np.random.default_rng([seed, 0]).choice(len(tasks), size=self.total_updates, p=sizes / sizes.sum())
+        self.total_updates = updates or sum(task.updates_within(sampling.cap) for task in tasks)
+        shares = sampling.shares([len(task.rows) for task in tasks])
+        drawn = np.random.default_rng([seed, 0]).choice(len(tasks), size=self.total_updates, p=shares)
         self._task_of = drawn.tolist()
         counts = [0] * len(tasks)
         self._turn_of = []
         for task_number in self._task_of:
             self._turn_of.append(counts[task_number])
             counts[task_number] += 1
+
+    def name(self, step: int) -> str:
+        return self.tasks[self._task_of[step]].name if len(self.tasks) > 1 else ""
 
     def rows_of(self, step: int) -> tuple[TaskRows, list[int]]:
         """The task of an update and the numbers of its rows."""
@@ -176,6 +227,48 @@ class Mixture:
             return contrastive_loss(outputs["embeddings"], model.scale, targets) / weight
         groups = [len(row.features) for row in batch]
         return summed_loss(task.settings, outputs, targets, groups, mask) / weight
+
+
+class Interleaved:
+    """Two objectives in one course of training: updates of the second stand at random places among the first's.
+
+    Their number is exact, not drawn, so that two recipes with the same share differ in nothing but the places.
+
+    Args:
+        first, second: objectives over the same module.
+        seed: of the places.
+    """
+
+    def __init__(self, first: Objective, second: Objective, *, seed: int) -> None:
+        self.objectives = (first, second)
+        self.total_updates = first.total_updates + second.total_updates
+        places = np.random.default_rng([seed, 3]).permutation(self.total_updates)
+        self._is_second = np.zeros(self.total_updates, dtype=bool)
+        self._is_second[places[: second.total_updates]] = True
+        self._turn_of = np.where(self._is_second, np.cumsum(self._is_second), np.cumsum(~self._is_second)) - 1
+
+    def at(self, step: int) -> tuple[Objective, int]:
+        """Whose update it is, and its number there."""
+        return self.objectives[int(self._is_second[step])], int(self._turn_of[step])
+
+    def name(self, step: int) -> str:
+        objective, turn = self.at(step)
+        return objective.name(turn) if isinstance(objective, Several) else ""
+
+    def update(self, step: int) -> Iterator[MicroBatch]:
+        objective, turn = self.at(step)
+        return objective.update(turn)
+
+
+def share_of(updates: int, share: float) -> int:
+    """How many updates are to be added to `updates` so that they are `share` of all."""
+    if not 0 <= share < 1:
+        raise InvalidValue(f"a share is at least 0 and below 1, not {share}", param="mlm.share", limit=1, given=share)
+    return round(updates * share / (1 - share))
+
+
+def _capped(rows: int, cap: int) -> int:
+    return min(rows, cap) if cap else rows
 
 
 def _part(rows: Any, place: int, count: int, size: int) -> Any:

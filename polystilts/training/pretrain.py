@@ -28,10 +28,11 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import XLMRobertaConfig, XLMRobertaForMaskedLM
 
+from polystilts.formats.tagging import IGNORED
+from polystilts.training.masking import MASK, mask_pieces, masked_loss
+
 SPECIALS = ("<s>", "<pad>", "</s>", "<unk>")
-MASK = "<mask>"
 BOS, PAD, EOS, UNK = range(4)
-IGNORED = -100
 MARK = "▁"
 
 Closure = Callable[[Any], Tensor]
@@ -231,7 +232,7 @@ class PretrainingObjective:
         masked = [self._masked(rng, documents), self._masked(rng, translations)]
         total = sum(int((labels != IGNORED).sum()) for _, _, labels in masked)
         for ids, attention, labels in masked:
-            yield partial(_mlm_loss, ids, attention, labels, total)
+            yield partial(masked_loss, ids, attention, labels, total)
         yield self._detection(rng)
         pairs = [self.world.sentence_pair(rng, *self._two(rng)) for _ in range(settings.sentence_pairs)]
         left, right = (self._encode([(pair[side], "") for pair in pairs]) for side in (0, 1))
@@ -277,12 +278,8 @@ class PretrainingObjective:
     def _masked(self, rng: np.random.Generator, pairs: Sequence[tuple[str, str]]) -> tuple[Tensor, Tensor, Tensor]:
         """Input ids, attention mask and labels of masked language modelling."""
         ids, attention = self._encode(pairs)
-        text = ids.numpy()
-        chosen = (text > UNK) & (rng.random(text.shape) < self.settings.mask_rate)
-        fate = rng.random(text.shape)
-        labels = np.where(chosen, text, IGNORED)
-        noise = rng.integers(UNK + 1, self.mask_id, text.shape)
-        seen = np.where(chosen & (fate < 0.8), self.mask_id, np.where(chosen & (fate >= 0.9), noise, text))
+        rate = self.settings.mask_rate
+        seen, labels = mask_pieces(rng, ids.numpy(), rate=rate, first=UNK + 1, mask_id=self.mask_id)
         return torch.from_numpy(seen), attention, torch.from_numpy(labels)
 
     def _encode_glossary(self) -> list[list[list[int]]]:
@@ -325,13 +322,6 @@ class PretrainingObjective:
     def _agreement(self, first: Tensor, second: Tensor, same: Tensor | None = None) -> Tensor:
         contrast = _info_nce(first, second, self.settings.temperature, same)
         return contrast + self.settings.closeness * (1 - F.cosine_similarity(first, second)).mean()
-
-
-def _mlm_loss(ids: Tensor, attention: Tensor, labels: Tensor, total: int, model: XLMRobertaForMaskedLM) -> Tensor:
-    """Cross-entropy, summed and divided by `total`; only the masked positions pass through the LM head."""
-    hidden = model.roberta(input_ids=ids, attention_mask=attention).last_hidden_state
-    at = labels != IGNORED
-    return F.cross_entropy(model.lm_head(hidden[at]), labels[at], reduction="sum") / total
 
 
 def _detection_loss(model: XLMRobertaForMaskedLM, ids: Tensor, attention: Tensor, labels: Tensor) -> Tensor:

@@ -137,7 +137,7 @@ def test_tasks_before_the_target_s_own(more: Path, preset: Path, tracking: str, 
 
 def test_labels_that_the_source_lists_reach_the_model(more: Path, preset: Path, tracking: str, tmp_path: Path) -> None:
     job = Job.open(parameters(preset, tmp_path, intermediate="ccg", targets="udpos"))
-    assert [spec.labels for [spec] in job.intermediate] == [("N", "NP/N", "S\\NP")]
+    assert [recipe.name for recipe in job.intermediate] == ["ccg"]
     assert job.task("ccg").labels == ("N", "NP/N", "S\\NP")
     checkpoint = phases.train_intermediate(job, job.intermediate[0], phases.base_checkpoint(job))
     assert checkpoint.lineage["tasks"][0]["rows"] == 8

@@ -123,6 +123,15 @@ class TestUpdate:
         line(tmp_path, 8, log_every=3, recorder=log)
         assert [step for step, metrics in log.logged if "loss" in metrics] == [1, 4, 7, 8]
 
+    def test_losses_of_several_tasks_are_logged_apart(self, encoder, tmp_path):
+        log = Log()
+        objective = mixture(["pair", "tagging"])
+        train(module_of(("pair", "tagging"), encoder), objective, settings(), state_folder=tmp_path, recorder=log)
+        for step, metrics in log.logged:
+            name = objective.rows_of(step - 1)[0].name
+            other = {"pair": "tagging", "tagging": "pair"}[name]
+            assert metrics[f"loss/{name}"] == metrics["loss"] and f"loss/{other}" not in metrics
+
     def test_frozen_parameters_stay(self, encoder, tmp_path):
         module = model_of("pair", encoder)
         before = weights(module)
@@ -183,7 +192,7 @@ class TestKeptWeights:
 
         def evaluate(module):
             seen.append(module.bias.item())
-            return scores[len(seen) - 1]
+            return {"task": scores[len(seen) - 1]}
 
         module, outcome = line(tmp_path, 10, evaluate=evaluate, **({"evaluations": 5} | changed))
         return seen, module.bias.item(), outcome
@@ -198,10 +207,24 @@ class TestKeptWeights:
         assert end == seen[-1]
         assert (outcome.updates, outcome.score, outcome.best_step) == (10, 3, 10)
 
+    def test_the_score_of_several_tasks_is_their_mean_and_each_has_a_curve(self, tmp_path):
+        log = Log()
+        scores = iter([{"a": 80.0, "b": 20.0}, {"a": 70.0, "b": 40.0}, {"a": 99.0, "b": 0.0}])
+        _, outcome = line(tmp_path, 9, evaluations=3, evaluate=lambda _: next(scores), recorder=log)
+        assert log.column("checkpoint_score") == [50.0, 55.0, 49.5]
+        assert log.column("checkpoint_score/a") == [80.0, 70.0, 99.0]
+        assert log.column("checkpoint_score/b") == [20.0, 40.0, 0.0]
+        assert (outcome.score, outcome.best_step) == (55.0, 6)
+
+    def test_one_task_has_one_curve(self, tmp_path):
+        log = Log()
+        line(tmp_path, 2, evaluations=1, evaluate=lambda _: {"a": 1.0}, recorder=log)
+        assert log.column("checkpoint_score") == [1.0] and not log.column("checkpoint_score/a")
+
     @pytest.mark.parametrize(("evaluations", "steps"), [(1, [10]), (0, [10]), (3, [3, 7, 10]), (100, range(1, 11))])
     def test_evaluations_are_evenly_spaced_and_the_last_update_has_one(self, tmp_path, evaluations, steps):
         log = Log()
-        line(tmp_path, 10, evaluations=evaluations, evaluate=lambda _: 1.0, recorder=log)
+        line(tmp_path, 10, evaluations=evaluations, evaluate=lambda _: {"task": 1.0}, recorder=log)
         assert [step for step, metrics in log.logged if "checkpoint_score" in metrics] == list(steps)
 
     @pytest.mark.parametrize(("patience", "evaluated", "best"), [(0, 5, 2), (1, 3, 2), (2, 4, 2), (3, 5, 2), (9, 5, 2)])
