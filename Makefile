@@ -13,7 +13,7 @@ export MLFLOW_LOGGING_LEVEL ?= WARNING
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 export TOKENIZERS_PARALLELISM ?= true
 
-.PHONY: help quickstart test ci test-server test-uv test-page test-real test-spark lint serve ui screenshots bench protocol check-hub micro-encoder lock clean
+.PHONY: help quickstart test ci test-server test-uv test-page test-real test-spark test-image test-rolling fuzz lint serve ui screenshots bench protocol check-hub micro-encoder lock clean
 .DEFAULT_GOAL := help
 
 help: ## what there is
@@ -43,7 +43,7 @@ ci: lint test test-server test-uv test-page ## what CI runs: lint, tests, and wh
 test-server: ## the server's tests in an environment of serving/requirements.lock alone
 	$(PYTHON) -m venv --clear .venv-server
 	.venv-server/bin/pip install --quiet --disable-pip-version-check --require-hashes -r serving/requirements.lock
-	.venv-server/bin/pip install --quiet --disable-pip-version-check $(shell sed -n -E '/^(pytest|pytest-timeout|onnx|hypothesis)==/p' requirements.lock)
+	.venv-server/bin/pip install --quiet --disable-pip-version-check $(shell sed -n -E '/^(pytest|pytest-timeout|onnx|hypothesis|openai|schemathesis)==/p' requirements.lock)
 	.venv-server/bin/python -m pytest -p no:cacheprovider tests/serving tests/test_boundaries.py
 
 test-uv: $(BIN)/.installed ## `mlflow run --env-manager uv` builds its environment from conda.yaml
@@ -61,6 +61,15 @@ test-real: $(BIN)/.installed ## reads real benchmark files (POLYSTILTS_REAL_DATA
 test-spark: $(BIN)/.installed ## a registered model as a Spark UDF (needs Java; installs pyspark)
 	$(BIN)/pip install --quiet --disable-pip-version-check pyspark==4.3.0
 	$(BIN)/python -m pytest -p no:cacheprovider -m spark tests/tracking/test_pyfunc.py
+
+test-image: $(BIN)/.installed ## the steps of deploy/Dockerfile without an engine: a fresh folder, read-only (needs root)
+	$(BIN)/python -m deploy.try_image
+
+test-rolling: $(BIN)/.installed ## two replicas behind nginx, restarted in turn under load (needs nginx)
+	$(BIN)/python -m pytest -s -p no:cacheprovider deploy/test_rolling.py
+
+fuzz: $(BIN)/.installed ## 5,000 requests out of the OpenAPI document to a real server
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.serving.fuzz --cases 5000
 
 serve: $(BIN)/.installed ## the champions of the last job on http://127.0.0.1:3000
 	$(BIN)/python -m pipelines.serve

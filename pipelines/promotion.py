@@ -15,6 +15,7 @@ import mlflow
 from filelock import FileLock
 
 from pipelines import phases
+from pipelines.deliver import deliveries
 from pipelines.job import BASELINE, Job, training_stages
 from pipelines.phases import Cell, root_of, seed_of, shown, stages_of
 from polystilts.analysis.card_plot import heat_map
@@ -475,7 +476,8 @@ def deliver_champions(job: Job, targets: Sequence[TaskSpec]) -> None:
             continue
         with tempfile.TemporaryDirectory(prefix="polystilts-") as folder:
             registered, bundle = registry.champion(spec.name, Path(folder))
-            deliver(bundle, job.output / "models", name=registered.name, version=registered.version)
+            with deliveries(job.output / "models"):
+                deliver(bundle, job.output / "models", name=registered.name, version=registered.version)
         delivered += 1
     job.say(f"  {delivered} bundles in {shown(job.output / 'models')}")
 

@@ -73,7 +73,8 @@ def store_bundle(bundle: Bundle, models: Path) -> Path:
     place = models / bundle.target / bundle.digest
     if not place.is_dir():
         with new_folder(place) as temporary:
-            shutil.copytree(bundle.folder, temporary, dirs_exist_ok=True)
+            # Without the files' modes: exporters make weights that only their owner may read.
+            shutil.copytree(bundle.folder, temporary, copy_function=shutil.copyfile, dirs_exist_ok=True)
     open_bundle(place, digest=bundle.digest)
     return place
 

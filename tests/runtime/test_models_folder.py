@@ -56,6 +56,12 @@ def test_delivering_twice_changes_nothing(bundles, tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == [CURRENT, "xnli"]
 
 
+def test_whoever_serves_may_read_what_was_delivered(bundles, tmp_path):
+    (bundles[0].folder / "model.onnx.data").chmod(0o600)
+    place = deliver(bundles[0], tmp_path, name="a", version="1").folder(tmp_path)
+    assert [p.name for p in (place, *place.iterdir()) if not p.stat().st_mode & 0o004] == []
+
+
 def test_a_damaged_delivery_does_not_become_current(bundles, tmp_path):
     first, second, _ = bundles
     deliver(first, tmp_path, name="a", version="1")
