@@ -34,6 +34,9 @@ _HTTP_CODES = {404: "not_found", 405: "method_not_allowed"}
 #: Characters of a refused value that are sent back.
 _ECHO = 100
 
+#: More fields than any request has.
+_FIELDS = 100
+
 _OBJECT = TypeAdapter(dict[str, Any])
 
 
@@ -203,12 +206,15 @@ async def read_object(request: Request, *, limit: int, seconds: float) -> dict[s
         raise _body_too_large(limit, int(announced))
     body = await _read_body(request, limit, seconds)
     try:
-        return _OBJECT.validate_json(body)
+        found = _OBJECT.validate_json(body)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         if first["type"] == "json_invalid":
             raise MalformedJson(f"the body is not JSON: {first['ctx']['error']}", param="body") from None
         raise InvalidValue("the body must be a JSON object", param="body") from None
+    if len(found) > _FIELDS:  # each unknown one would be an error of its own
+        raise InvalidValue(f"the body has {len(found)} fields", param="body", limit=_FIELDS, given=len(found))
+    return found
 
 
 async def _read_body(request: Request, limit: int, seconds: float) -> bytes:
@@ -259,7 +265,9 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict | list):
         return "object" if isinstance(value, dict) else "array"
     if isinstance(value, float) and not math.isfinite(value):
-        return str(value)  # JSON has no such number
+        value = str(value)  # JSON has no such number
+    elif isinstance(value, int) and value.bit_length() > 64:
+        value = str(value)  # few readers of JSON have such numbers
     return value[:_ECHO] if isinstance(value, str) else value
 
 

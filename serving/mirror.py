@@ -23,6 +23,7 @@ from starlette.requests import Request
 
 from polystilts.errors import PolystiltsError
 from polystilts.formats.values import Rejected
+from polystilts.runtime.models_folder import AT_CHALLENGER
 from polystilts.runtime.pool import Model
 from polystilts.runtime.scheduler import Scheduler
 from serving import schemas
@@ -33,15 +34,15 @@ from serving.scripts import script_of
 
 logger = logging.getLogger(__name__)
 
-#: Key of the model that mirrors a target's champion: ``xnli@challenger``.
-CHALLENGER = "@challenger"
-
 #: From this cosine on, two vectors of one text agree. Only challengers that share the champion's space can: the
 #: question is whether vectors stored from one may be searched with the other.
 COSINE = 0.95
 
 #: More work waiting than this, in milliseconds per lane, and nothing is mirrored.
 QUIET_MS = 1.0
+
+#: Seconds for which a mirrored row waits for quiet: a lane is busy for a moment longer than its last answer takes.
+SOON = 0.1
 
 #: A mirrored text that takes longer is given up, in seconds.
 PATIENCE = 5.0
@@ -75,7 +76,7 @@ class Mirror:
         if not drawn(request.state.record.request_id, self.share) or not endpoint.several:
             return None  # a whole /v1/align would hold a lane for seconds
         runtime: Runtime = request.app.state.runtime
-        wanted = served.delivered.target + CHALLENGER if served.key == served.delivered.target else ""
+        wanted = served.delivered.target + AT_CHALLENGER if served.key == served.delivered.target else ""
         challenger = next((model for model in runtime.served if model.key == wanted), None)
         if challenger is None or not endpoint.accepts(challenger.bundle.settings):
             return None
@@ -97,7 +98,7 @@ class Mirror:
     ) -> None:
         try:
             # Loading it now might cost a champion its place in memory.
-            if challenger.held.loaded and quiet(runtime.scheduler):
+            if challenger.held.loaded and _soon_quiet(runtime.scheduler):
                 with runtime.pool.lease(challenger.held) as model:
                     for script, agreed in _answers(runtime.scheduler, endpoint, model, pairs):
                         self._metrics.mirrored(challenger.delivered.target, script, agreed)
@@ -123,6 +124,15 @@ def quiet(scheduler: Scheduler) -> bool:
     return scheduler.queue_ms < QUIET_MS and free >= min(2, scheduler.lanes)
 
 
+def _soon_quiet(scheduler: Scheduler) -> bool:
+    end = time.monotonic() + SOON
+    while not quiet(scheduler):
+        if time.monotonic() > end:
+            return False
+        time.sleep(SOON / 50)
+    return True
+
+
 def _answers(
     scheduler: Scheduler, endpoint: Endpoint, model: Model, pairs: Sequence[tuple[Any, BaseModel]]
 ) -> Iterator[tuple[str, bool]]:
@@ -137,7 +147,7 @@ def _answers(
                 raise rows.error
             outputs = []
             for row in rows:
-                if not quiet(scheduler):
+                if not _soon_quiet(scheduler):
                     return
                 future = scheduler.submit(engine, [row], deadline=time.monotonic() + PATIENCE, owner=_OWNER)
                 try:

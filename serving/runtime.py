@@ -6,6 +6,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,17 +14,15 @@ from polystilts.errors import ChecksumMismatch, NotReady, PolystiltsError
 from polystilts.runtime.backend import Backend
 from polystilts.runtime.bundle import MANIFEST, Bundle, open_bundle
 from polystilts.runtime.folders import write_json
-from polystilts.runtime.models_folder import CURRENT, Delivered, read_current
+from polystilts.runtime.models_folder import CURRENT, SERVING, Delivered, read_current
 from polystilts.runtime.ort import OrtBackend, check_device, usable_cores
 from polystilts.runtime.plan import Plan, best_plan
 from polystilts.runtime.pool import Held, Pool
+from polystilts.runtime.priority import give_way
 from polystilts.runtime.scheduler import Engine, Scheduler
 from serving.settings import Settings
 
 logger = logging.getLogger(__name__)
-
-#: What a server writes beside `CURRENT`: the process and the bundles that answer.
-SERVING = "serving.json"
 
 #: Told of a model that began to answer, was refused or went: key, outcome ('loaded', 'refused', 'removed'), digest.
 OnSwap = Callable[[str, str, str], None]
@@ -118,13 +117,13 @@ class Runtime:
             round_to=16 if settings.device == "cuda" else 1,
         )
         tokens = settings.batch_tokens or (16_384 if settings.device == "cuda" else 256 * plan.threads)
-        scheduler = Scheduler(plan.lanes, limit_ms=settings.queue_ms, max_tokens=tokens, on_batch=on_batch)
+        scheduler = Scheduler(
+            plan.lanes, limit_ms=settings.queue_ms, max_tokens=tokens, gives_way=True, on_batch=on_batch
+        )
         runtime = cls(pool, scheduler, settings.models, on_swap=on_swap)
-        try:
-            runtime.refresh()
-        except BaseException:
-            scheduler.close()
-            raise
+        # Threads of a model's own are as quick to give way as the one that opened it.
+        with ThreadPoolExecutor(1, initializer=give_way) as opening:
+            opening.submit(runtime.refresh).result()
         return runtime
 
     @property
@@ -226,6 +225,7 @@ class Runtime:
         return held
 
     def _watch(self, seconds: float) -> None:
+        give_way()
         while not self._stop.wait(seconds):
             if self._models is not None and _signature(self._models / CURRENT) != self._seen:
                 try:

@@ -13,6 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field, RootModel, StringConstraints
 
 Text = Annotated[str, StringConstraints(min_length=1)]
 
+#: The first wrong text ends the check: a list of a million would make as many errors, a kilobyte each.
+Texts = Annotated[list[Text], Field(min_length=1, fail_fast=True)]
+
 #: Choices of one item.
 CHOICES = 32
 
@@ -37,7 +40,7 @@ class TaggingItem(Item):
     """Either raw text, which is split into words by ICU, or words."""
 
     text: Text | None = None
-    tokens: list[Text] | None = Field(default=None, min_length=1)
+    tokens: Texts | None = None
 
 
 class QaItem(Item):
@@ -60,8 +63,8 @@ class EmbedItem(Item):
 class AlignItem(Item):
     """Sentences of two languages, of which some are translations of each other."""
 
-    source: list[Text] = Field(min_length=1)
-    target: list[Text] = Field(min_length=1)
+    source: Texts
+    target: Texts
 
 
 class Selected(BaseModel):

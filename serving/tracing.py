@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 #: Service name where OTEL_SERVICE_NAME gives none.
 SERVICE = "polystilts"
 #: Asked every few seconds by machines: their spans would bury the others.
-UNTRACED_ROUTES = frozenset({"/livez", "/readyz", "/metrics"})
+UNTRACED_ROUTES = frozenset({"/livez", "/readyz", "/metrics", "/v2/health/live", "/v2/health/ready"})
 
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")

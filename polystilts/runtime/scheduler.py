@@ -26,6 +26,7 @@ from polystilts.errors import PolystiltsError
 from polystilts.formats import Features
 from polystilts.formats.values import Outputs
 from polystilts.runtime.cost import CallCost
+from polystilts.runtime.priority import give_way
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +38,9 @@ RESERVED = 1.0
 
 #: For so long after two tickets have been in the house at once, none gets all cores, in seconds.
 COMPANY = 0.1
+
+#: One in so many lone calls goes the other way than the cost models say, so that their pace stays known.
+TRIAL = 32
 
 #: A lane that has been in one call for longer, while rows wait, is taken for stuck, in seconds.
 STUCK = 30.0
@@ -158,6 +162,28 @@ class _Lane:
     expected: float = 0.0
 
 
+@dataclass(slots=True)
+class _Pace:
+    """Measured over expected time of the last twenty calls or so: other work on the cores makes it more than 1.
+
+    A ratio of sums, because other work stops a short call for as long as a long one. It begins as if a tenth of a
+    second had been measured as expected.
+    """
+
+    measured: float = 100.0
+    expected: float = 100.0
+
+    @property
+    def value(self) -> float:
+        return max(0.25, self.measured / self.expected)
+
+    def add(self, measured: float, expected: float) -> None:
+        """Milliseconds of a call; what came before fades."""
+        if expected:
+            self.measured = 0.95 * self.measured + measured
+            self.expected = 0.95 * self.expected + expected
+
+
 class Scheduler:
     """Runs rows of many models on `lanes` threads.
 
@@ -166,6 +192,7 @@ class Scheduler:
         limit_ms: work that may wait, in milliseconds per lane; a ticket that waits alone may be larger.
         share: of the bound that one owner may hold.
         max_tokens: padded tokens of one call; over 256 a CPU gains nothing and others wait longer.
+        gives_way: lanes run below the priority of other threads, so that those answer while all cores compute.
         on_batch: told after each call: engine, rows, their tokens, padded tokens.
     """
 
@@ -176,11 +203,13 @@ class Scheduler:
         limit_ms: float = 3000.0,
         share: float = 0.5,
         max_tokens: int = 256,
+        gives_way: bool = False,
         on_batch: Callable[[Engine, int, int, int], None] | None = None,
     ) -> None:
         self.limit_ms = limit_ms
         self.share = share
         self.max_tokens = max_tokens
+        self._gives_way = gives_way
         self._on_batch = on_batch
         self._changed = threading.Condition()
         #: Tickets with waiting rows, by owner; whose turn it is stands first.
@@ -193,8 +222,8 @@ class Scheduler:
         self._last_short = -RESERVED
         self._last_company = -COMPANY
         self._in_house = 0
-        #: Measured over expected time of late calls: other work on the cores makes it more than 1.
-        self._pace = 1.0
+        self._pace, self._wide_pace = _Pace(), _Pace()
+        self._lone = 0
         self._closed = False
         self._lanes = [_Lane() for _ in range(lanes)]
         self._threads = [
@@ -216,7 +245,7 @@ class Scheduler:
     @property
     def queue_ms(self) -> float:
         """Estimated milliseconds of work waiting, per lane."""
-        return self._waiting_ms * self._pace / len(self._lanes)
+        return self._waiting_ms * self._pace.value / len(self._lanes)
 
     @property
     def stuck(self) -> bool:
@@ -232,7 +261,7 @@ class Scheduler:
             QueueFull, SchedulerClosed: as `submit` does.
         """
         with self._changed:
-            self._check_room(owner, self.share if share is None else share, 0.0)
+            self._check_room(owner, self.share if share is None else share)
 
     def submit(
         self,
@@ -308,9 +337,9 @@ class Scheduler:
     def _admit(self, ticket: _Ticket, own_ms: float, row_ms: float, now: float, share: float) -> None:
         """Raises what `submit` raises."""
         lanes = len(self._lanes)
-        self._check_room(ticket.owner, share, own_ms * self._pace / lanes)
+        self._check_room(ticket.owner, share)
         # Only a call corrects a pace that slow times have left: whoever comes alone may make one.
-        pace = self._pace if self._in_house else min(self._pace, 1.0)
+        pace = self._pace.value if self._in_house else min(self._pace.value, 1.0)
         seconds = ticket.deadline - now
         alone = max(row_ms, own_ms / lanes) * pace / 1000
         if alone > seconds:
@@ -334,26 +363,22 @@ class Scheduler:
                 given=round((wait + alone) * 1000),
             )
 
-    def _check_room(self, owner: str, share: float, new: float) -> None:
-        """Raises where `new` milliseconds (per lane) more are too many; who has nothing waiting may be large."""
+    def _check_room(self, owner: str, share: float) -> None:
+        """Raises where the queue is full; a ticket goes in whole, however large, where there is any room."""
         if self._closed:
             raise SchedulerClosed("the server is stopping")
-        per_lane = self._pace / len(self._lanes)
+        per_lane = self._pace.value / len(self._lanes)
         own_limit = self.limit_ms * share
-        held = {name: ms * per_lane for name, ms in self._held.items()}
         # What an owner holds over its share holds up nobody but itself, so it does not count against the others.
-        total = sum(min(ms, own_limit) for ms in held.values())
-        own = held.get(owner, 0.0)
-        for waiting, limit, more, whose in (
-            (own, own_limit, new, "your part of the queue"),
-            (total, self.limit_ms, min(new, own_limit), "the queue"),
-        ):
-            if waiting and waiting + more >= limit:
+        total = sum(min(ms * per_lane, own_limit) for ms in self._held.values())
+        own = self._held.get(owner, 0.0) * per_lane
+        for waiting, limit, whose in ((own, own_limit, "your part of the queue"), (total, self.limit_ms, "the queue")):
+            if waiting >= limit:
                 raise QueueFull(
-                    f"{whose} holds {waiting:.0f} ms of work, this request is {new:.0f} ms; the limit is {limit:.0f}",
-                    retry_after=max(min(waiting, waiting + more - limit), 100.0) / 1000,
+                    f"{whose} holds {waiting:.0f} ms of work; the limit is {limit:.0f}",
+                    retry_after=max(waiting - limit, 100.0) / 1000,
                     limit=round(limit),
-                    given=round(waiting + new),
+                    given=round(waiting),
                 )
 
     def _left(self, ticket: _Ticket) -> None:
@@ -368,6 +393,8 @@ class Scheduler:
                 self._changed.notify_all()
 
     def _serve(self, lane: _Lane) -> None:
+        if self._gives_way:
+            give_way()
         while True:
             with self._changed:
                 late, batch = self._drop_late(), None
@@ -487,11 +514,14 @@ class Scheduler:
             self._waiting_ms = 0.0  # sums of floats drift
 
     def _may_be_wide(self, engine: Engine, rows: Sequence[_Row], length: int, now: float) -> bool:
-        if engine.wide is None or engine.wide_cost is None or self._in_house > 1 or self._owners or self.busy > 1:
+        if engine.wide is None or engine.wide_cost is None or self._owners or self.busy > 1:
             return False
         if now - self._last_company < COMPANY or (length > SHORT and now - self._last_short < RESERVED):
             return False
-        return engine.wide_cost.of(len(rows), length) < engine.cost.of(len(rows), length)
+        wide = engine.wide_cost.of(len(rows), length) * self._wide_pace.value
+        quicker = wide < engine.cost.of(len(rows), length) * self._pace.value
+        self._lone += 1
+        return quicker if self._lone % TRIAL else not quicker
 
     def _run(self, rows: Sequence[_Row], wide: bool, lane: _Lane) -> None:
         """One call; where it fails, one call for each row, so that a row spoils no other."""
@@ -511,9 +541,8 @@ class Scheduler:
         padded = max(row.length for row in rows)
         finished: list[tuple[_Ticket, Exception | None]] = []
         with self._changed:
-            if lane.expected and not failed:
-                ratio = min(max((end - start) * 1000 / lane.expected, 0.25), 16.0)
-                self._pace += 0.05 * (ratio - self._pace)
+            if not failed:
+                (self._wide_pace if wide else self._pace).add((end - start) * 1000, lane.expected)
             for row, output in zip(rows, outputs, strict=True):
                 ticket = row.ticket
                 ticket.padded += padded

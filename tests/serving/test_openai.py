@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import base64
-import json
 import math
-from collections.abc import Iterator, Mapping
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
@@ -13,6 +16,7 @@ import httpx2
 import numpy as np
 import openai
 import pytest
+import uvicorn
 from starlette.testclient import TestClient
 
 from pipelines.serve import Server, start_server
@@ -48,7 +52,7 @@ def test_usage_is_what_the_model_read(client: TestClient) -> None:
     rows = fake_model("tatoeba").format.encode(examples)
     tokens = sum(len(row) for group in rows if isinstance(group, list) for row in group)
     usage = client.post("/v1/embeddings", json={"model": "tatoeba", "input": TEXTS}).json()["usage"]
-    assert usage == {"prompt_tokens": tokens, "total_tokens": tokens} and tokens > 20
+    assert usage == {"prompt_tokens": tokens, "total_tokens": tokens} and tokens > 10
 
 
 def test_base64_is_little_endian_float32() -> None:
@@ -142,7 +146,7 @@ def test_their_client_embeds(server: Server, theirs: openai.OpenAI) -> None:
         packed = raw.data[index].embedding
         assert isinstance(packed, str)
         assert np.frombuffer(base64.b64decode(packed), "<f4") == pytest.approx(vector, abs=1e-6)
-    assert default.usage.prompt_tokens == default.usage.total_tokens > 20
+    assert default.usage.prompt_tokens == default.usage.total_tokens > 10
     one = theirs.embeddings.create(model="tatoeba", input=TEXTS[0])
     assert len(one.data) == 1 and one.data[0].embedding == pytest.approx(expected[0], abs=1e-6)
 
@@ -170,33 +174,54 @@ def test_their_client_understands_our_errors(theirs: openai.OpenAI) -> None:
         theirs.models.retrieve("nothing")
 
 
-def test_their_client_comes_again_when_the_queue_is_full(server: Server) -> None:
-    """The refusal is the server's own body and header; a real full queue would be a matter of luck."""
-    refusals = 2
-    seen: list[httpx2.Response] = []
+def test_their_client_comes_again_when_the_queue_is_full() -> None:
+    free = threading.Event()
 
-    class Full(httpx2.HTTPTransport):
-        def handle_request(self, request: httpx2.Request) -> httpx2.Response:
-            if len(seen) < refusals:
-                error = {"code": "queue_full", "message": "full", "type": "invalid_request_error", "param": "queue_ms"}
-                response = httpx2.Response(429, json={"error": error}, headers={"Retry-After": "1"}, request=request)
-            else:
-                response = super().handle_request(request)
-            seen.append(response)
-            return response
+    class Held(FakeBackend):
+        def run(self, arrays: Any) -> Any:
+            free.wait(20)
+            return super().run(arrays)
 
-    with openai.OpenAI(
-        base_url=f"{server.url}/v1", api_key="unused", max_retries=2, http_client=httpx2.Client(transport=Full())
-    ) as client:
-        assert len(client.embeddings.create(model="tatoeba", input="a").data) == 1
-    assert [response.status_code for response in seen] == [429, 429, 200]
-    with (
-        openai.OpenAI(
-            base_url=f"{server.url}/v1", api_key="unused", max_retries=0, http_client=httpx2.Client(transport=Full())
-        ) as client,
-        pytest.raises(openai.RateLimitError) as full,
-    ):
-        seen.clear()
-        client.embeddings.create(model="tatoeba", input="a")
-    assert (full.value.code, full.value.param) == ("queue_full", "queue_ms")
-    assert json.loads(full.value.response.text)["error"]["message"] == "full"
+    runtime = fake_runtime([fake_model("tatoeba", backend=Held(outputs(SETTINGS["tatoeba"])))], lanes=1, limit_ms=10.0)
+    statuses: list[int] = []
+
+    def note(response: httpx2.Response) -> None:
+        statuses.append(response.status_code)
+        if len(statuses) == 2:
+            free.set()
+
+    config = uvicorn.Config(create_app(runtime), host="127.0.0.1", port=0, log_level="error", lifespan="off")
+    with running(uvicorn.Server(config)) as url, ThreadPoolExecutor(1) as pool:
+        # One call is running or about to; many rows behind it fill the queue.
+        waiting = pool.submit(httpx.post, f"{url}/v1/embed", json={"items": [{"text": "a"}] * 128}, timeout=30)
+        until(lambda: runtime.scheduler.queue_ms > 10)
+        once = openai.OpenAI(base_url=f"{url}/v1", api_key="unused", max_retries=0)
+        with once as client, pytest.raises(openai.RateLimitError) as full:
+            client.embeddings.create(model="tatoeba", input="a")
+        assert (full.value.code, full.value.param) == ("queue_full", "queue_ms")
+        http = httpx2.Client(event_hooks={"response": [note]})
+        with openai.OpenAI(base_url=f"{url}/v1", api_key="unused", max_retries=3, http_client=http) as client:
+            assert len(client.embeddings.create(model="tatoeba", input="a").data) == 1
+        assert waiting.result(20).status_code == 200
+    assert statuses == [429, 429, 200]
+    runtime.close()
+
+
+@contextmanager
+def running(server: uvicorn.Server) -> Iterator[str]:
+    """The URL of a server in a thread of this process."""
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        until(lambda: server.started)
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def until(reached: Callable[[], bool]) -> None:
+    end = time.monotonic() + 20
+    while not reached():
+        assert time.monotonic() < end
+        time.sleep(0.005)
