@@ -31,6 +31,9 @@ from serving.settings import Settings
 
 logger = logging.getLogger(__name__)
 
+#: Bytes of a body whose texts are tokenised on the event loop, in less time than handing them to a thread takes.
+SMALL_BODY = 2048
+
 #: Rows that are decoded on the event loop; more would hold up other requests, and go to a thread.
 FEW_ROWS = 8
 
@@ -61,7 +64,10 @@ async def answer(
     record.target, record.digest, record.items = served.delivered.target, served.delivered.digest, len(items)
     with ExitStack() as leases:
         loop = asyncio.get_running_loop()
-        encoded = await loop.run_in_executor(None, _encode, request, runtime, endpoint, served, items, leases)
+        if served.held.loaded and int(request.headers.get("content-length", SMALL_BODY + 1)) <= SMALL_BODY:
+            encoded = _encode(request, runtime, endpoint, served, items, leases)
+        else:
+            encoded = await loop.run_in_executor(None, _encode, request, runtime, endpoint, served, items, leases)
         done = await _wait(request, encoded.future)
         record.queue_ms, record.run_ms = done.queue_ms, done.run_ms
         record.rows, record.tokens, record.padded = len(done.outputs), done.tokens, done.padded
@@ -77,7 +83,7 @@ async def answer(
 def _encode(
     request: Request, runtime: Runtime, endpoint: Endpoint, served: Served, items: Sequence[Any], leases: ExitStack
 ) -> _Encoded:
-    """Checks, tokenises and submits; runs in a thread, where `encode_batch` lets go of the interpreter."""
+    """Checks, tokenises and submits; for large bodies in a thread, where `encode_batch` lets go of the interpreter."""
     settings: Settings = request.app.state.settings
     record: Record = request.state.record
     works = [_prepare(endpoint, served, item, settings, record) for item in items]

@@ -17,7 +17,7 @@ from polystilts.runtime.folders import write_json
 from polystilts.runtime.models_folder import CURRENT, SERVING, Delivered, read_current
 from polystilts.runtime.ort import OrtBackend, check_device, usable_cores
 from polystilts.runtime.plan import Plan, best_plan
-from polystilts.runtime.pool import Held, Pool
+from polystilts.runtime.pool import Held, OpenBackend, Pool
 from polystilts.runtime.priority import give_way
 from polystilts.runtime.scheduler import Engine, Scheduler
 from serving.settings import Settings
@@ -99,8 +99,8 @@ class Runtime:
         current = read_current(settings.models)
         check_device(settings.device)
 
-        def open_backend(folder: Path, threads: int) -> Backend:
-            return OrtBackend(folder, threads=threads, device=settings.device)
+        def open_backend(folder: Path, threads: int, spin: bool) -> Backend:
+            return OrtBackend(folder, threads=threads, device=settings.device, spin=spin)
 
         if settings.device == "cuda":
             # Two calls at once: the device is never idle while the next batch is put together.
@@ -250,9 +250,7 @@ class Runtime:
             logger.info("%s is not written: %s", SERVING, error.strerror)
 
 
-def _plan(
-    settings: Settings, cores: int, open_backend: Callable[[Path, int], Backend], current: Mapping[str, Delivered]
-) -> Plan:
+def _plan(settings: Settings, cores: int, open_backend: OpenBackend, current: Mapping[str, Delivered]) -> Plan:
     """Lanes and threads: what the settings say, else what a trial on the first bundle finds best."""
     if settings.threads or settings.lanes or not current:
         threads = settings.threads or max(1, cores // (settings.lanes or cores))
@@ -262,7 +260,9 @@ def _plan(
         bundle = open_bundle(first.folder(settings.models), digest=first.digest, public_key=settings.public_key)
     except PolystiltsError:  # said when it is refused
         return Plan(cores, 1)
-    plans = best_plan(cores, lambda threads: open_backend(bundle.folder, threads), longest=bundle.settings.max_length)
+    plans = best_plan(
+        cores, lambda threads: open_backend(bundle.folder, threads, False), longest=bundle.settings.max_length
+    )
     for plan in plans:
         logger.info("%d lanes of %d threads: %.1f rows/s", plan.lanes, plan.threads, plan.rate)
     return plans[0]

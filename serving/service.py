@@ -56,6 +56,8 @@ class Polystilts:
     """Opens the models when the worker starts, lets go of them when it stops."""
 
     def __init__(self) -> None:
+        # Threads of the tokenizer's own would need longer to wake up than most texts take.
+        os.environ["TOKENIZERS_PARALLELISM"] = "false"
         # A thread that computes in Python hands the interpreter on after half a millisecond, not five.
         sys.setswitchinterval(0.0005)
         self.writing = logs.configure(settings.log_level)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -20,8 +21,16 @@ from polystilts.runtime.ort import OrtBackend
 from polystilts.runtime.predictor import Predictor
 from polystilts.runtime.scheduler import Engine
 
-#: How a bundle becomes a backend: its folder and the threads of one call.
-OpenBackend = Callable[[Path, int], Backend]
+
+class OpenBackend(Protocol):
+    """How a bundle becomes a backend: its folder, the threads of one call, whether they may spin."""
+
+    def __call__(self, folder: Path, threads: int, spin: bool) -> Backend: ...
+
+
+def open_on_cpu(folder: Path, threads: int, spin: bool) -> Backend:
+    """A session on this machine's processor."""
+    return OrtBackend(folder, threads=threads, spin=spin)
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +90,7 @@ class Pool:
         wide_threads: int = 0,
         budget: int | None = None,
         public_key: Path | None = None,
-        open_backend: OpenBackend = lambda folder, threads: OrtBackend(folder, threads=threads),
+        open_backend: OpenBackend = open_on_cpu,
         round_to: int = 1,
     ) -> None:
         self.threads = threads
@@ -176,11 +185,11 @@ class Pool:
         if pieces is None:
             pieces = self._pieces[key] = Pieces.open(bundle.folder)
         format_ = make_format(pieces, bundle.settings)
-        predictor = Predictor(format_, self._open_backend(bundle.folder, self.threads), round_to=self._round_to)
+        predictor = Predictor(format_, self._open_backend(bundle.folder, self.threads, False), round_to=self._round_to)
         difference = run_self_test(bundle, predictor)
         predictors = [predictor]
         if self.wide_threads > self.threads:
-            predictors.append(Predictor(format_, self._open_backend(bundle.folder, self.wide_threads)))
+            predictors.append(Predictor(format_, self._open_backend(bundle.folder, self.wide_threads, True)))
         costs = self._measure(bundle, predictors)
         engine = Engine(predictor.call, costs[0], name=bundle.target)
         if any(costs[-1].of(*shape) < costs[0].of(*shape) for shape in SHAPES):

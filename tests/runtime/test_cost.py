@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
 import pytest
 
@@ -80,3 +81,22 @@ def test_no_call_is_longer_than_the_model_takes(monkeypatch: pytest.MonkeyPatch,
     found = fit(machine, monkeypatch, longest=longest)
     assert max(length for _, length in machine.calls) == longest
     assert found.of(1, longest) == pytest.approx(machine.cost.of(1, longest), rel=0.01)
+
+
+def test_all_take_turns_at_every_shape(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other work on the machine meets all of them, so that the better one is told from the worse."""
+    narrow, wide = CallCost(4.0, 0.25), CallCost(5.0, 0.15)
+    machine = Machine(narrow)
+    monkeypatch.setattr(module, "time", machine)
+    order: list[str] = []
+
+    def run(name: str, cost: CallCost) -> Callable[[int, int], None]:
+        def call(rows: int, length: int) -> None:
+            order.append(name)
+            machine.now += cost.of(rows, length) / 1000
+
+        return call
+
+    first, second = fit_costs([run("narrow", narrow), run("wide", wide)], longest=512, repeats=2)
+    assert order == ["narrow", "wide"] * 2 * len(SHAPES)
+    assert first.of(1, 100) == pytest.approx(narrow.of(1, 100)) and second.of(1, 100) == pytest.approx(wide.of(1, 100))

@@ -586,6 +586,23 @@ def test_failed_calls_say_nothing_of_the_pace(make: Make, clock: Clock) -> None:
     assert scheduler._pace == _Pace()
 
 
+def test_a_machine_that_slept_is_as_quick_as_before_soon_after(make: Make, clock: Clock) -> None:
+    model = Model(TEN)
+    scheduler = make(1, model)
+    future = scheduler.submit(model.engine, [row()])
+    call = model.next()
+    clock.now += 3600
+    call.end()
+    result(future)
+    settle(scheduler)
+    assert 1 < scheduler._pace.value < 4
+    model.release()
+    for _ in range(50):
+        result(scheduler.submit(model.engine, [row()]))
+    settle(scheduler)
+    assert scheduler._pace.value < 1
+
+
 # Time passes, clients go, models fail
 
 
