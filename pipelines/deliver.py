@@ -145,7 +145,7 @@ class Deliverer:
 
         name = registry.model_name(target)
         tags = MlflowClient().get_model_version(name, version).tags
-        line = Delivered(target, tags.get("digest", ""), name, version)
+        line = Delivered(target, tags.get("digest", ""), name, version, registry.report_scores(tags))
         if line in self._verified and line.folder(self.models).is_dir():
             return line
         if line.digest and line.folder(self.models).is_dir():

@@ -426,7 +426,7 @@ def _register(
         "recipe": cell.recipe,
         "metric": cell.spec.metric,
         "languages": ",".join(reported),
-        "scores_report": " ".join(f"{language}={score:.1f}" for language, score in reported.items()),
+        registry.REPORT_SCORES: " ".join(f"{language}={score:.1f}" for language, score in reported.items()),
         "run_id": str(cell.checkpoint.lineage.get("run_id", "")),
         "seed": str(measured.candidate.seed),
         "source": job.source.name,
@@ -477,7 +477,13 @@ def deliver_champions(job: Job, targets: Sequence[TaskSpec]) -> None:
         with tempfile.TemporaryDirectory(prefix="polystilts-") as folder:
             registered, bundle = registry.champion(spec.name, Path(folder))
             with deliveries(job.output / "models"):
-                deliver(bundle, job.output / "models", name=registered.name, version=registered.version)
+                deliver(
+                    bundle,
+                    job.output / "models",
+                    name=registered.name,
+                    version=registered.version,
+                    scores=registry.report_scores(registered.tags),
+                )
         delivered += 1
     job.say(f"  {delivered} bundles in {shown(job.output / 'models')}")
 

@@ -77,7 +77,7 @@ def create_app(runtime: Runtime | None = None, settings: Settings | None = None)
         state, keys = request.state, app.state.keys
         state.record.traceparent = parse_traceparent(request.headers.get("traceparent"))
         state.holder = None
-        path = request.url.path
+        path = request.scope["path"]
         if keys and path not in open_paths and not path.startswith("/page/"):
             state.holder = keys.check(request.headers)
             state.record.key = state.holder.name
@@ -313,7 +313,9 @@ def _card(model: Served) -> schemas.ModelCard:
         endpoints=[endpoint.path for endpoint in endpoints_of(model)],
         precision=bundle.precision,
         splitter=words.SPLITTER if bundle.settings.format == "tagging" else None,
+        exported_with=dict(bundle.export),
         languages=bundle.lineage.get("languages"),
+        scores=dict(delivered.scores),
         lineage=dict(bundle.lineage),
         self_test=_self_test(model),
         loaded=model.held.loaded,

@@ -208,7 +208,9 @@ class ModelCard(BaseModel):
     endpoints: list[str]
     precision: str
     splitter: dict[str, str] | None = Field(default=None, description="What splits raw text into words.")
+    exported_with: dict[str, Any] = Field(description="Instruction set, quantisation and splitter of its export.")
     languages: list[str] | None = None
+    scores: dict[str, float] = Field(description="Main metric on report rows, by language; empty if not known.")
     lineage: dict[str, Any]
     self_test: SelfTest
     loaded: bool = Field(description="In memory now; else the next request loads it.")

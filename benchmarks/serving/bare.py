@@ -76,9 +76,9 @@ class Bare:
         """Seconds for these rows."""
         return float(self._ask({"setup": asdict(setup), "rows": list(rows)})["seconds"])
 
-    def ms(self, threads: int, rows: Sequence[int]) -> list[float]:
-        """Milliseconds of each row's own call, one at a time."""
-        answer: list[float] = self._ask({"threads": threads, "rows": list(rows)})["ms"]
+    def ms(self, threads: int, rows: Sequence[int], *, pause: float = 0.0) -> list[float]:
+        """Milliseconds of each row's own call, one at a time, with `pause` seconds in between."""
+        answer: list[float] = self._ask({"threads": threads, "rows": list(rows), "pause": pause})["ms"]
         return answer
 
     def _ask(self, question: Mapping[str, Any]) -> dict[str, Any]:
@@ -119,11 +119,12 @@ def _seconds(sessions: _Sessions, setup: Setup, rows: Sequence[Features]) -> flo
         return time.perf_counter() - start
 
 
-def _ms(session: onnxruntime.InferenceSession, rows: Sequence[Features]) -> list[float]:
+def _ms(session: onnxruntime.InferenceSession, rows: Sequence[Features], pause: float) -> list[float]:
     calls = [collate([row], PAD) for row in rows]
     session.run(None, calls[0])
     found = []
     for arrays in calls:
+        time.sleep(pause)
         start = time.perf_counter()
         session.run(None, arrays)
         found.append((time.perf_counter() - start) * 1000)
@@ -139,7 +140,7 @@ def main(bundle: Path, rows: Path) -> None:
         if "setup" in question:
             answer: dict[str, Any] = {"seconds": _seconds(sessions, Setup(**question["setup"]), wanted)}
         else:
-            answer = {"ms": _ms(sessions(question["threads"] or usable_cores()), wanted)}
+            answer = {"ms": _ms(sessions(question["threads"] or usable_cores()), wanted, question["pause"])}
         print(json.dumps(answer), flush=True)
 
 

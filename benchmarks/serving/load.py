@@ -11,6 +11,7 @@ import contextlib
 import json
 import math
 import shutil
+import socket
 import subprocess
 import tempfile
 import time
@@ -293,6 +294,37 @@ async def once(url: str, bodies: Sequence[bytes], *, clients: int = 1, again: bo
 
     await asyncio.gather(*(work() for _ in range(clients)))
     return client.result()
+
+
+def one_by_one(url: str, bodies: Sequence[bytes]) -> Floats:
+    """Milliseconds of each request on one connection, by a plain socket: as little client as there can be.
+
+    Raises:
+        RuntimeError: an answer other than 200.
+    """
+    address = urlsplit(url)
+    found = []
+    with socket.create_connection((address.hostname or "", address.port or 80)) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for body in bodies:
+            head = f"POST {address.path} HTTP/1.1\r\nHost: {address.netloc}\r\nContent-Type: application/json\r\n"
+            message = f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+            start = time.perf_counter()
+            connection.sendall(message)
+            answer = b""
+            while not (b"\r\n\r\n" in answer and len(answer) >= _whole(answer)):
+                answer += connection.recv(65536)
+            found.append((time.perf_counter() - start) * 1000)
+            if not answer.startswith(b"HTTP/1.1 200"):
+                raise RuntimeError(f"the server answered {answer[:200]!r}")
+    return np.array(found)
+
+
+def _whole(answer: bytes) -> int:
+    """Bytes of an answer whose head is there."""
+    head, _, _ = answer.partition(b"\r\n\r\n")
+    length = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
+    return len(head) + 4 + int(length.split(b":")[1])
 
 
 async def open_loop(url: str, bodies: Sequence[bytes], times: Floats, *, offset: int = 0) -> Answers:

@@ -20,7 +20,7 @@ from transformers import PreTrainedModel
 
 from polystilts.errors import ParityError
 from polystilts.export.variants import export_notes, save_graph
-from polystilts.formats import Features, FormatSettings, Pieces, make_format
+from polystilts.formats import Features, FormatSettings, Pieces, make_format, words
 from polystilts.formats.values import Rejected
 from polystilts.runtime.bundle import (
     Bundle,
@@ -127,7 +127,11 @@ def export_bundle(
                 "languages": list(languages),
             },
             self_test=record_self_test(ort_predictor, shortest, tolerance=SELF_TEST_FP32),
-            export=export_notes(onnx.load(folder / "model.onnx", load_external_data=False)),
+            export={
+                **export_notes(onnx.load(folder / "model.onnx", load_external_data=False)),
+                # What makes words of raw text where this is served; another version may split another way.
+                **({"splitter": words.SPLITTER} if settings.format == "tagging" else {}),
+            },
         )
         for path in folder.iterdir():
             path.chmod(0o444)

@@ -7,13 +7,14 @@ written by a server and names what it has open. Nothing ever writes into a bundl
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -36,29 +37,37 @@ LONGEST_NAME = 255
 #: How the names of folders begin that a deliverer makes beside the final ones; they stay where it is killed.
 UNFINISHED = "."
 
+_SCORES = "scores"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
 class Delivered:
-    """One line of ``current.json``: the bundle of a target and what the registry calls it."""
+    """One line of ``current.json``: the bundle of a target and what the registry says of it.
+
+    Attributes:
+        scores: main metric on report rows, by language; empty where the registry has none.
+    """
 
     target: str
     digest: str
     name: str
     version: str
+    scores: Mapping[str, float] = field(default_factory=dict, compare=False)
 
     def folder(self, models: Path) -> Path:
         return models / self.target / self.digest
 
 
-def deliver(bundle: Bundle, models: Path, *, name: str, version: str) -> Delivered:
+def deliver(
+    bundle: Bundle, models: Path, *, name: str, version: str, scores: Mapping[str, float] | None = None
+) -> Delivered:
     """Copies a verified bundle into the models folder and makes it the current one of its target.
 
     Raises:
         ChecksumMismatch: the copy, or one that was there already, is not the bundle; nothing is made current.
     """
-    delivered = Delivered(bundle.target, bundle.digest, name, version)
+    delivered = Delivered(bundle.target, bundle.digest, name, version, scores or {})
     store_bundle(bundle, models)
     point(models, {bundle.target: delivered})
     return delivered
@@ -123,11 +132,11 @@ def read_current(models: Path) -> Mapping[str, Delivered]:
 
 
 def _delivered(key: str, line: Any, path: Path) -> Delivered:
-    wanted = [field.name for field in fields(Delivered)]
+    wanted = [one.name for one in fields(Delivered) if one.name != _SCORES]
     if not isinstance(line, dict):
         raise InvalidValue(f"{path}: {key!r} is no JSON object", param=key, given=type(line).__name__)
-    if set(line) != set(wanted):
-        missing, unknown = sorted(set(wanted) - set(line)), sorted(set(line) - set(wanted))
+    if set(line) - {_SCORES} != set(wanted):
+        missing, unknown = sorted(set(wanted) - set(line)), sorted(set(line) - {_SCORES, *wanted})
         wrong = [f"has no {', '.join(missing)}"] * bool(missing) + [f"has unknown {', '.join(unknown)}"] * bool(unknown)
         raise InvalidValue(
             f"{path}: {key!r} {' and '.join(wrong)}; a line has {', '.join(wanted)}",
@@ -135,10 +144,16 @@ def _delivered(key: str, line: Any, path: Path) -> Delivered:
             limit=wanted,
             given=sorted(line),
         )
-    for field, value in line.items():
+    scores = line.get(_SCORES, {})
+    if not isinstance(scores, dict) or not all(_is_number(score) for score in scores.values()):
+        raise InvalidValue(
+            f"{path}: {_SCORES} of {key!r} are no numbers by language", param=key, given=str(scores)[:50]
+        )
+    for name in wanted:
+        value = line[name]
         if not isinstance(value, str) or not value.isprintable() or not 0 < len(value.encode()) <= LONGEST_NAME:
             raise InvalidValue(
-                f"{path}: {field} of {key!r} is no text of 1 to {LONGEST_NAME} bytes: {str(value)[:50]!r}",
+                f"{path}: {name} of {key!r} is no text of 1 to {LONGEST_NAME} bytes: {str(value)[:50]!r}",
                 param=key,
                 limit=LONGEST_NAME,
                 given=value,
@@ -151,6 +166,10 @@ def _delivered(key: str, line: Any, path: Path) -> Delivered:
     if key.removesuffix(AT_CHALLENGER) != delivered.target:
         raise InvalidValue(f"{path}: {key!r} names a bundle of {delivered.target!r}", param=key, given=line["target"])
     return delivered
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def served_digests(models: Path) -> frozenset[str]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,6 +14,7 @@ from typing import Any
 import mlflow
 import psutil
 from mlflow.entities import Metric, Run
+from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from rich.console import Console
 from rich.progress import (
@@ -39,6 +42,43 @@ KEY, PHASE, HOST, PROCESS, RESUMED_BY, RESUMES = (
 )
 
 
+_stop = threading.Event()
+
+
+@contextmanager
+def stopping_between_writes() -> Iterator[None]:
+    """Ctrl-C inside the block ends it at the next update, row or run, so that no write to the store is cut in two: a
+    transaction left open by an interrupt would lock the store against the writes that close the runs. A second one
+    ends it at once.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def asked(number: int, frame: Any) -> None:
+        if _stop.is_set():
+            raise KeyboardInterrupt
+        _stop.set()
+
+    before = signal.signal(signal.SIGINT, asked)
+    try:
+        yield
+        stop_if_asked()
+    finally:
+        signal.signal(signal.SIGINT, before)
+        _stop.clear()
+
+
+def stop_if_asked() -> None:
+    """Where an interrupt that `stopping_between_writes` kept is let through.
+
+    Raises:
+        KeyboardInterrupt: there was one.
+    """
+    if _stop.is_set():
+        raise KeyboardInterrupt
+
+
 class Tracker:
     """Runs of one job.
 
@@ -61,6 +101,7 @@ class Tracker:
         Ends FINISHED, FAILED after an error, KILLED after an interrupt. Runs of the same key whose process has gone are
         marked KILLED and linked with this one.
         """
+        stop_if_asked()
         nested = mlflow.active_run() is not None
         gone = self._gone(key) if nested else []
         tags = {PHASE: phase, KEY: key, HOST: socket.gethostname(), PROCESS: _process()}
@@ -79,12 +120,40 @@ class Tracker:
                 mlflow.end_run("KILLED")
                 raise
 
-    def _gone(self, key: str) -> list[Run]:
-        """RUNNING runs of this key on this host whose process no longer exists."""
+    def finished(self, *phases: str) -> list[Run]:
+        """FINISHED runs of these phases on this machine that nothing interrupted, the newest first, 1,000 at most."""
+        wanted = f"tags.`{HOST}` = '{socket.gethostname()}' and attributes.status = 'FINISHED'"
+        order, found = ["attributes.start_time DESC"], list[Run]()
+        for phase in phases:
+            filtered = f"{wanted} and tags.`{PHASE}` = '{phase}'"
+            found += self.client.search_runs([self._experiment()], filtered, max_results=1000, order_by=order)
+        return [run for run in found if RESUMES not in run.data.tags]
+
+    def made(self, key: str) -> str:
+        """Id of the run that finished the phase of a key; '' where this store knows none."""
+        wanted = f"tags.`{KEY}` = '{key}' and attributes.status = 'FINISHED'"
+        found = self.client.search_runs([self._experiment()], wanted, max_results=1)
+        return str(found[0].info.run_id) if found else ""
+
+    def seconds(self, run_id: str) -> float | None:
+        """How long a finished run took; None where this store does not know it."""
+        try:
+            info = self.client.get_run(run_id).info
+        except MlflowException:
+            return None
+        return (info.end_time - info.start_time) / 1000 if info.end_time else None
+
+    def close_gone(self) -> None:
+        """Marks every run KILLED whose process on this host has gone, also those whose phase was finished all the same:
+        between the last write of a folder and the end of its run."""
+        for run in self._gone():
+            self.client.set_terminated(run.info.run_id, "KILLED")
+
+    def _gone(self, key: str = "") -> list[Run]:
+        """RUNNING runs of this key, or of any, on this host whose process no longer exists."""
         experiment = self._experiment()
-        found = self.client.search_runs(
-            [experiment], f"tags.`{KEY}` = '{key}' and attributes.status = 'RUNNING'", max_results=50
-        )
+        of_key = f" and tags.`{KEY}` = '{key}'" if key else ""
+        found = self.client.search_runs([experiment], f"attributes.status = 'RUNNING'{of_key}", max_results=50)
         here = socket.gethostname()
         return [r for r in found if r.data.tags.get(HOST) == here and not _alive(r.data.tags.get(PROCESS, ""))]
 
@@ -110,6 +179,7 @@ class RunRecorder:
         self._task = self._progress.add_task(description, total=total, completed=done, note="")
 
     def advance(self, updates: int, metrics: Mapping[str, float]) -> None:
+        stop_if_asked()
         self._progress.advance(self._task, updates)
         if metrics:
             self._progress.update(self._task, note=f"loss {metrics['loss']:.3f}")

@@ -114,6 +114,8 @@ LINE = {"target": "xnli", "digest": "0" * 64, "name": "polystilts-xnli", "versio
         ({"xnli": None}, "'xnli' is no JSON object"),
         ({"xnli": [LINE]}, "'xnli' is no JSON object"),
         ({"xnli": {k: v for k, v in LINE.items() if k != "digest"}}, "'xnli' has no digest; a line has target"),
+        ({"xnli": {**LINE, "scores": {"de": "high"}}}, "scores of 'xnli' are no numbers"),
+        ({"xnli": {**LINE, "scores": [1.0]}}, "scores of 'xnli' are no numbers"),
         ({"xnli": {**LINE, "weight": "1"}}, "'xnli' has unknown weight; a line has target"),
         ({"xnli": {**LINE, "version": 3}}, "version of 'xnli' is no text"),
         ({"xnli": {**LINE, "digest": ""}}, "digest of 'xnli' is no text"),
@@ -216,3 +218,8 @@ def test_a_link_is_not_followed(bundles, tmp_path):
     (tmp_path / "models" / "xnli" / ("2" * 64)).symlink_to(elsewhere)
     assert prune(tmp_path / "models", kept_seconds=0) == []
     assert elsewhere.is_dir()
+
+
+def test_scores_of_a_line_reach_whoever_reads_it(bundles, tmp_path):
+    deliver(bundles[0], tmp_path / "models", name="polystilts-xnli", version="1", scores={"de": 81.5})
+    assert read_current(tmp_path / "models")["xnli"].scores == {"de": 81.5}
