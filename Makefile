@@ -13,7 +13,7 @@ export MLFLOW_LOGGING_LEVEL ?= WARNING
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 export TOKENIZERS_PARALLELISM ?= true
 
-.PHONY: help quickstart test ci test-server test-uv test-page test-real test-spark test-image test-rolling fuzz lint serve ui screenshots bench protocol check-hub micro-encoder lock clean
+.PHONY: help quickstart test ci test-server test-uv test-page test-real test-spark test-image test-rolling fuzz soak bench-serving lint serve ui screenshots bench protocol check-hub micro-encoder lock clean
 .DEFAULT_GOAL := help
 
 help: ## what there is
@@ -67,6 +67,12 @@ test-image: $(BIN)/.installed ## the steps of deploy/Dockerfile without an engin
 
 test-rolling: $(BIN)/.installed ## two replicas behind nginx, restarted in turn under load (needs nginx)
 	$(BIN)/python -m pytest -s -p no:cacheprovider deploy/test_rolling.py
+
+soak: $(BIN)/.installed ## 200,000 requests to one server, and its memory
+	$(BIN)/python -m benchmarks.soak
+
+bench-serving: $(BIN)/.installed ## every figure of the server, about half an hour; wants the machine to itself
+	$(BIN)/python -m benchmarks.serving
 
 fuzz: $(BIN)/.installed ## 5,000 requests out of the OpenAPI document to a real server
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.serving.fuzz --cases 5000

@@ -42,9 +42,15 @@ class UnknownName(InvalidValue):
 
     def __init__(self, kind: str, name: str, valid: Iterable[str], *, param: str | None = None) -> None:
         names = sorted(valid)
-        close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-        hint = f"did you mean {close[0]!r}? " if close else ""
-        super().__init__(f"unknown {kind} {name!r}; {hint}known: {', '.join(names)}", param=param, given=name)
+        super().__init__(
+            f"unknown {kind} {name!r}; {nearest(name, names)}known: {', '.join(names)}", param=param, given=name
+        )
+
+
+def nearest(name: str, valid: Iterable[str]) -> str:
+    """``did you mean 'x'? `` where one of the valid names is like it, else nothing."""
+    close = difflib.get_close_matches(name, sorted(valid), n=1, cutoff=0.5)
+    return f"did you mean {close[0]!r}? " if close else ""
 
 
 class TooLarge(PolystiltsError):

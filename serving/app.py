@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from polystilts.errors import NoModel, NotReady, PolystiltsError, TooLarge
+from polystilts.errors import NoModel, NotReady, PolystiltsError, TooLarge, nearest
 from polystilts.formats import words
 from serving import logs, schemas
 from serving.answering import answer
@@ -133,7 +133,7 @@ def endpoint_model(endpoint: Endpoint, runtime: Runtime, wanted: str | None) -> 
         return able[wanted]
     if able and (wanted is not None or all("@" in key for key in able)):
         raise NoModel(
-            f"no model of that name answers {endpoint.path}; there are: {', '.join(able)}",
+            f"no model of that name answers {endpoint.path}; {nearest(wanted or '', able)}there are: {', '.join(able)}",
             param="model",
             given=wanted and wanted[:100],
         )

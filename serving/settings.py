@@ -9,10 +9,13 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from polystilts.errors import InvalidValue, Problems
+from polystilts.errors import InvalidValue, PolystiltsError, Problems, UnknownName
 
 PREFIX = "POLYSTILTS_"
 KIB = 1024
+
+#: Variables of this project that are no settings of the server.
+OTHERS = (f"{PREFIX}REAL_DATA",)
 MIB = 1024 * KIB
 
 
@@ -91,12 +94,17 @@ class Settings(BaseModel):
         """
         named = {name: PREFIX + name.upper() for name in cls.model_fields}
         values = {name: environment[variable] for name, variable in named.items() if variable in environment}
+        unknown = {name for name in environment if name.startswith(PREFIX)} - {*named.values(), *OTHERS}
+        problems: list[PolystiltsError] = [
+            UnknownName("setting", name, named.values(), param=name) for name in sorted(unknown)
+        ]
         try:
-            return cls.model_validate(values)
+            settings = cls.model_validate(values)
+            if not problems:
+                return settings
         except ValidationError as error:
-            problems = []
             for found in error.errors():
                 variable = named[str(found["loc"][0])]
                 given = found["input"]
                 problems.append(InvalidValue(f"{found['msg']}; given {given}", param=variable, given=given))
-            raise Problems(problems) from None
+        raise Problems(problems) from None

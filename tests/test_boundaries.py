@@ -53,6 +53,7 @@ ALLOWED: dict[str, set[str]] = {
         "numpy", "pandas", "pyarrow", "filelock", "psutil", "rich",
     },
     "polystilts.analysis": {
+        "polystilts.runtime.folders",
         "polystilts.errors", "polystilts.tasks", "polystilts.metrics", "polystilts.tracking",
         "polystilts.formats.values", "numpy", "pandas", "matplotlib", "scipy", "statsmodels", "pyarrow",
         "rich",

@@ -121,7 +121,10 @@ def test_model_chooses_among_several_targets() -> None:
         several = client.post("/v1/qa", json={"items": [item], "model": "mlqa"})
         assert several.json()["model"]["target"] == "mlqa"
         refused = error(client.post("/v1/qa", json={**item, "model": "xquad"}), 404, "no_model")
-    assert "mlqa, tydiqa, zz" in refused["message"]
+    assert "did you mean 'tydiqa'" not in refused["message"] and "mlqa, tydiqa, zz" in refused["message"]
+    with TestClient(create_app(fake_runtime(models))) as client:
+        refused = error(client.post("/v1/qa", json={**item, "model": "tidyqa"}), 404, "no_model")
+    assert "did you mean 'tydiqa'" in refused["message"]
 
 
 def test_an_endpoint_without_a_model_says_what_makes_one() -> None:

@@ -81,5 +81,7 @@ def test_settings_come_from_the_environment() -> None:
     settings = Settings.from_environment({"POLYSTILTS_MODELS": "/m", "POLYSTILTS_ITEMS": "7", "HOME": "/"})
     assert settings.models == Path("/m") and settings.items == 7
     assert Settings.from_environment({"POLYSTILTS_HOSTS": "a.example, b"}).hosts == {"a.example", "b"}
+    with pytest.raises(Problems, match=r"did you mean 'POLYSTILTS_THREADS'"):
+        Settings.from_environment({"POLYSTILTS_THREAD": "2", "POLYSTILTS_REAL_DATA": "x"})
     with pytest.raises(Problems, match=r"(?s)THREADS.*many.*LOG_LEVEL"):
         Settings.from_environment({"POLYSTILTS_THREADS": "many", "POLYSTILTS_LOG_LEVEL": "loud"})
