@@ -18,7 +18,7 @@ class CheckpointParameters(JobParameters):
 
     target: str = Field(description="the target")
 
-    options = (NONE, "--target")
+    grid_options = (NONE, "--target")
 
     def tasks_asked(self) -> tuple[str, str]:
         return NONE, self.target

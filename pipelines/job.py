@@ -12,6 +12,7 @@ from pydantic import Field
 from rich.console import Console
 
 from pipelines.cli import ROOT, Parameters
+from pipelines.micro_encoder import is_micro, width_of
 from pipelines.preset import Preset, TrainingKnobs, load_preset
 from polystilts.data.roles import training_languages
 from polystilts.data.source import RememberedRows, Source, labels_of, open_source
@@ -20,6 +21,7 @@ from polystilts.tasks import TaskSpec, get_task
 from polystilts.tasks.recipe import Recipe, parse_recipe
 
 if TYPE_CHECKING:
+    from pipelines.planning import Graph
     from polystilts.evaluation import ScoredRows
     from polystilts.tracking.runs import Tracker
 
@@ -34,7 +36,7 @@ class JobParameters(Parameters):
 
     preset: str = Field("micro", description="name of a file in presets/, or path of one")
     source: str = Field("", description="micro, hub, or local:DIR in the layout of XTREME's download folder")
-    base: str = Field("", description="micro, a hub id, or a folder in Hugging Face layout")
+    base: str = Field("", description="micro, micro:SIZE, a hub id, or a folder in Hugging Face layout")
     seed: int = Field(-1, ge=-1, description="of data order and new heads; -1 takes the preset's")
     output: str = Field("outputs", description="folder for checkpoints, evaluations and bundles")
     on_bad_row: Literal["error", "skip"] = Field(
@@ -42,7 +44,7 @@ class JobParameters(Parameters):
     )
 
     #: The options that `tasks_asked` reads, for messages.
-    options: ClassVar[tuple[str, str]] = ("--intermediate", "--targets")
+    grid_options: ClassVar[tuple[str, str]] = ("--intermediate", "--targets")
 
     def tasks_asked(self) -> tuple[str, str]:
         """Intermediate mixtures and targets as written; '' takes the preset's, NONE means none."""
@@ -52,7 +54,7 @@ class JobParameters(Parameters):
         from pipelines.recipes import grid_problems  # it needs a job, so it is above this module
 
         try:
-            grid_problems(Job.open(self), self.options)
+            grid_problems(Job.open(self), self.grid_options)
         except Problems as error:
             return error.problems
         except PolystiltsError as error:
@@ -66,8 +68,9 @@ class Job:
 
     Attributes:
         intermediate: recipes in the order asked for, beside the baseline.
-        base: 'micro', a hub id or a folder.
+        base: 'micro', 'micro:SIZE', a hub id or a folder.
         scored: what each target is scored on, by its name, once it was asked for.
+        graph: where there is one, phases are noted there instead of being run.
     """
 
     preset: Preset
@@ -79,6 +82,7 @@ class Job:
     targets: tuple[TaskSpec, ...]
     console: Console
     scored: dict[str, ScoredRows] = field(default_factory=dict, repr=False)
+    graph: Graph | None = field(default=None, repr=False)
     _tracker: Tracker | None = field(default=None, repr=False)
 
     @classmethod
@@ -89,7 +93,7 @@ class Job:
             Problems: all of them together.
         """
         intermediate, targets = parameters.tasks_asked()
-        mixture_option, target_option = parameters.options
+        mixture_option, target_option = parameters.grid_options
         preset = load_preset(parameters.preset)
         problems: list[PolystiltsError] = []
         source: RememberedRows | None = None
@@ -112,11 +116,13 @@ class Job:
         for name in preset.tasks:
             _collect(problems, lambda name=name: get_task(name, param=f"{parameters.preset}: tasks"))
         base = parameters.base or preset.base
+        if is_micro(base):
+            _collect(problems, lambda: width_of(base, param="--base"))
         folder = _folder(base)
         if folder and not folder.is_dir():
             problems.append(MissingData(f"no folder {folder}", param="--base", given=base))
         if source:
-            problems += missing_rows(source, mixtures, specs, parameters.options)
+            problems += missing_rows(source, mixtures, specs, parameters.grid_options)
         output = Path(parameters.output)
         if source and not problems:
             for spec in dict.fromkeys(spec.name for mixture in mixtures for spec in mixture):
@@ -192,7 +198,7 @@ def _collect(problems: list[PolystiltsError], get: object) -> list:  # type: ign
 
 def _folder(base: str) -> Path | None:
     """The folder a base names, or None for the micro encoder and hub ids (`owner/name`)."""
-    if base == "micro":
+    if is_micro(base):
         return None
     path = Path(base).expanduser()
     looks_like_id = base.count("/") == 1 and not base.startswith((".", "/", "~"))

@@ -59,6 +59,7 @@ def run(parameters: Main) -> None:
 
     with phases.whole(job, tracker, "main", parameters):
         heading("Train and score")
+        phases.say_missing_languages(job)
         cells = phases.run_grid(job)
         heading("Compare")
         phases.summary_of(job, cells).render(job.console)

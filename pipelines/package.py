@@ -54,7 +54,9 @@ def bento_environment(home: Path | None) -> dict[str, str]:
     Args:
         home: the bento store, BENTOML_HOME; None = the user's.
     """
-    environment = {**NO_TRACKING, **os.environ}
+    # Of whom a proxy forwards is only believed what an operator says so; and memory that threads freed goes back.
+    defaults = {**NO_TRACKING, "FORWARDED_ALLOW_IPS": "", "MALLOC_ARENA_MAX": "2"}
+    environment = {**defaults, **os.environ}
     if home is not None:
         environment["BENTOML_HOME"] = str(home.absolute())
     return environment

@@ -53,6 +53,9 @@ class TrainingKnobs(_Settings):
     layer_decay: float = Field(1.0, gt=0, le=1, description="rate of a layer, as a share of that above; 1 = all alike")
     robust: Literal["", "adversarial", "smoothing"] = Field("", description="perturbed embeddings; '' = none")
     robust_radius: float = Field(0.1, gt=0, description="as a share of the tokens' mean length")
+    noise_share: float = Field(0.0, ge=0, le=1, description="of the training rows that have typing mistakes")
+    noise_rate: float = Field(0.1, gt=0, le=1, description="share of the words with a mistake in such a row")
+    noise_kinds: Literal["all", "train", "held-out"] = Field("train", description="of mistakes")
     gradient_checkpointing: bool = False
     save_seconds: float = Field(60, gt=0)
     log_every: int = Field(10, ge=1)

@@ -33,7 +33,7 @@ class Promote(JobParameters):
     strict: bool = Field(False, description="refuse also where the rows cannot tell whether a language is worse")
     rollback: bool = Field(False, description="back to the champion before the present one")
 
-    options = (NONE, "--target")
+    grid_options = (NONE, "--target")
 
     def tasks_asked(self) -> tuple[str, str]:
         return NONE, self.target or NONE
@@ -69,7 +69,7 @@ def run(parameters: Promote) -> None:
         stages = phases.stages_of(base.lineage)
         outcomes = []
         for spec in job.targets or [spec for spec in TASKS.values() if spec.is_target]:
-            if parameters.all and missing_rows(job.source, (), [spec], parameters.options):
+            if parameters.all and missing_rows(job.source, (), [spec], parameters.grid_options):
                 continue
             if parameters.all and given and stages != training_stages(spec):
                 continue

@@ -26,10 +26,11 @@ from rich.table import Table
 from pipelines.cli import ROOT as PROJECT
 from pipelines.cli import Parameters, command
 from pipelines.package import bento_environment
-from polystilts.errors import PolystiltsError
+from polystilts.errors import InvalidValue, PolystiltsError
 from polystilts.runtime.models_folder import read_current
 from serving.client import Client
 from serving.examples import EXAMPLES
+from serving.settings import Settings
 
 HOST = "127.0.0.1"
 
@@ -119,6 +120,8 @@ class Server:
                 if answer.status_code == 200:
                     return
                 reason = answer.text
+                if "bundles refused" in reason:
+                    raise ServerFailed(f"the server is not ready: {answer.json()['error']['message']}")
             except httpx.TransportError:
                 pass
             time.sleep(0.1)
@@ -165,6 +168,7 @@ def start_server(
         environment["POLYSTILTS_MODELS"] = str(models.absolute())
     environment.setdefault("POLYSTILTS_DRAIN_SECONDS", str(drain_seconds))
     port = port or _free_port()
+    _check_free(port)
     command = [sys.executable, "-m", "bentoml", "serve", bento or "serving.service:Polystilts"]
     command += ["--host", HOST, "--port", str(port), "--timeout-graceful-shutdown", str(GRACE)]
     with log.open("wb") as output:
@@ -260,6 +264,21 @@ def _short(value: Any, limit: int = 200) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
+def _check_free(port: int) -> None:
+    """Another server on the port would answer in our place.
+
+    Raises:
+        InvalidValue: something listens there, or we may not.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            message = f"port {port} of {HOST} cannot be used: {error.strerror}"
+            raise InvalidValue(message, param="port", given=port) from None
+
+
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind((HOST, 0))
@@ -269,12 +288,14 @@ def _free_port() -> int:
 def run(parameters: Serve) -> None:
     models = PROJECT / parameters.models
     read_current(models)
+    Settings.from_environment()
     # Whoever ends this process ends the server too, however they do it.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with start_server(models, parameters.port) as server:
         print(f"serving {', '.join(read_current(models))} on {server.url}; Ctrl-C stops")
         with contextlib.suppress(KeyboardInterrupt):
-            server.wait()
+            status = server.wait()
+            raise ServerFailed(f"the server ended with status {status}; what it printed is in {server.log}")
 
 
 if __name__ == "__main__":

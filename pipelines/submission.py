@@ -29,7 +29,7 @@ class Submission(JobParameters):
     recipe: str = Field(BASELINE, description="baseline, or the intermediate mixture, '+' between its tasks")
     benchmark: Benchmark = Field("xtreme", description="xtreme or xtreme-r")
 
-    options = ("--recipe", "--targets")
+    grid_options = ("--recipe", "--targets")
 
     def tasks_asked(self) -> tuple[str, str]:
         return NONE if self.recipe == BASELINE else self.recipe, self.targets or NONE
@@ -57,7 +57,7 @@ def run(parameters: Submission) -> None:
     asked = job.targets or tuple(benchmark_tasks(benchmark).values())
     languages = {spec.name: predictions.languages_there(job, benchmark, spec) for spec in asked}
     targets = [job.task(name) for name, there in languages.items() if there]
-    if problems := missing_rows(job.source, (), targets, parameters.options):
+    if problems := missing_rows(job.source, (), targets, parameters.grid_options):
         raise Problems(problems)
     folder = job.output / "submission" / benchmark / parameters.recipe
     with phases.whole(job, tracker, "submission", parameters):

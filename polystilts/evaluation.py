@@ -9,13 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from polystilts.data.roles import Role, labelled_rows, pool_rows, resampling_units
+from polystilts.data.conditions import CLEAN, Condition, change
+from polystilts.data.roles import resampling_units
+from polystilts.data.scored import MINING, RANKING, Pool, ScoredRows, as_text, scored_rows
 from polystilts.data.source import Source
-from polystilts.errors import InvalidValue, MissingData
+from polystilts.errors import InvalidValue
 from polystilts.formats import FormatSettings
 from polystilts.formats.values import (
+    ChoicePrediction,
+    PairPrediction,
+    Prediction,
     Rejected,
-    RetrievalItem,
     Row,
     SentenceExample,
     SentencePair,
@@ -28,10 +32,21 @@ from polystilts.metrics.trivial import trivial_predictions
 from polystilts.runtime.predictor import CHUNK, Predictor
 from polystilts.tasks import TaskSpec
 
-Progress = Callable[[int], None]
+__all__ = [
+    "MINING",
+    "RANKING",
+    "Evaluation",
+    "Pool",
+    "ScoredRows",
+    "bank_rows",
+    "evaluate",
+    "evaluate_trivial",
+    "score_rows",
+    "scored_rows",
+    "settings_for",
+]
 
-#: Metrics of collections, whose queries and candidates are not aligned: pairs mined by a threshold, and rankings.
-MINING, RANKING = "mining_f1", "map_at_20"
+Progress = Callable[[int], None]
 
 #: Candidates a ranking holds.
 RANKS = 20
@@ -42,95 +57,18 @@ CURVE_BYTES = 2_000_000_000
 
 @dataclass
 class Evaluation:
-    """Scored rows of one cell, and a curve over layers (0..100, mean over languages).
+    """Scored rows of one cell.
 
-    The curve is the accuracy of aligned pairs, or the F1 of mined pairs on choice rows, where the paper chose BUCC's
-    layer.
+    Attributes:
+        rows: one an example, all under one condition.
+        layer_curve: by layer, 0 to 100, mean over languages: the accuracy of aligned pairs, or the F1 of mined pairs on
+            choice rows, where the paper chose BUCC's layer.
+        about: for the bank's metadata: the condition, what noise did and which share has a changed form, by language.
     """
 
     rows: list[BankRow] = field(default_factory=list)
     layer_curve: dict[int, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Pool:
-    """Queries with their roles, and the candidates among which each of them looks."""
-
-    queries: list[tuple[Role, RetrievalItem]]
-    candidates: list[RetrievalItem]
-
-    @property
-    def relevant(self) -> list[list[int]]:
-        """For every query the numbers of the candidates that share a key with it."""
-        by_key: defaultdict[str, list[int]] = defaultdict(list)
-        for number, candidate in enumerate(self.candidates):
-            for key in candidate.keys:
-                by_key[key].append(number)
-        return [sorted({n for key in query.keys for n in by_key[key]}) for _, query in self.queries]
-
-    @property
-    def names(self) -> list[str]:
-        """Ids of the candidates; where the languages of a pool repeat ids, LANGUAGE/ID.
-
-        Raises:
-            InvalidValue: an id that occurs twice in a language.
-        """
-        for names in (
-            [item.id for item in self.candidates],
-            [f"{item.language}/{item.id}" for item in self.candidates],
-        ):
-            if len(set(names)) == len(names):
-                return names
-        seen: set[str] = set()
-        repeated = next(name for name in names if name in seen or seen.add(name))  # type: ignore[func-returns-value]
-        raise InvalidValue(f"two candidates have the id {repeated!r}", param="id", given=repeated)
-
-
-@dataclass(frozen=True)
-class ScoredRows:
-    """What a target is scored on, read once for every recipe, its trivial baseline and its export.
-
-    Attributes:
-        rows: labelled rows with their roles by language; empty for collections.
-        pools: of a collection, by language (mining) or under '' for all languages together (rankings).
-        unlabelled: languages that were asked for and are not among these rows, because all their labels are hidden.
-    """
-
-    rows: Mapping[str, list[tuple[Role, Row]]]
-    pools: Mapping[str, list[Pool]]
-    unlabelled: tuple[str, ...] = ()
-
-    def __len__(self) -> int:
-        """Rows, or queries and candidates: what progress counts."""
-        pools = [pool for group in self.pools.values() for pool in group]
-        return sum(map(len, self.rows.values())) + sum(len(p.queries) + len(p.candidates) for p in pools)
-
-    def only(self, role: Role) -> ScoredRows:
-        """The rows of one role, where a row is answered by itself. Retrieval stays whole, as every query is among the
-        neighbours of another: there the other role's rows are dropped from the result."""
-        if self.pools or any(isinstance(row, SentencePair) for own in self.rows.values() for _, row in own):
-            return self
-        rows = {language: [row for row in own if row[0] == role] for language, own in self.rows.items()}
-        return ScoredRows(rows, {}, self.unlabelled)
-
-    def examples(self, count: int) -> list[Any]:
-        """Of every language `count` choice rows, as a predictor takes them; of collections queries and candidates."""
-        found: list[Any] = []
-        for rows in self.rows.values():
-            found += [row for role, row in rows if role == "choice"][:count]
-        for pool in (pool for group in self.pools.values() for pool in group):
-            by_language: defaultdict[tuple[str, bool], list[RetrievalItem]] = defaultdict(list)
-            for item in (*(query for role, query in pool.queries if role == "choice"), *pool.candidates):
-                by_language[item.language, item.query].append(item)
-            found += [item for items in by_language.values() for item in items[:count]]
-        return [
-            _text(row)
-            if isinstance(row, RetrievalItem)
-            else SentenceExample(row.id, row.language, row.candidate)
-            if isinstance(row, SentencePair)
-            else row
-            for row in found
-        ]
+    about: dict[str, Any] = field(default_factory=dict)
 
 
 def settings_for(spec: TaskSpec, *, layers: Sequence[int] = (), max_length: int = 0) -> FormatSettings:
@@ -151,34 +89,6 @@ def settings_for(spec: TaskSpec, *, layers: Sequence[int] = (), max_length: int 
         pooling=spec.pooling,
         layers=tuple(layers),
     )
-
-
-def scored_rows(
-    source: Source, spec: TaskSpec, languages: Sequence[str], *, limit: int = 0, hidden: bool = False
-) -> ScoredRows:
-    """Reads what a target is scored on; `ScoredRows.unlabelled` names the languages that cannot be.
-
-    Args:
-        limit: rows of each role a language at most, of rankings queries: fewer candidates would make every query
-            easier; 0 = all. Mining has no limit: its margins come from the neighbours on both sides.
-        hidden: see `labelled_rows`.
-
-    Raises:
-        MissingData: no rows in one of the languages, or hidden labels in all of them.
-    """
-    most = None if spec.metric == MINING else limit or None
-    found = {code: labelled_rows(source, spec, code, limit=most, hidden=hidden) for code in languages}
-    rows = {language: own for language, own in found.items() if own}
-    unlabelled = tuple(language for language in found if language not in rows)
-    if unlabelled and not rows:
-        message = f"{source.name} hides the labels of {spec.name} in every language: {', '.join(unlabelled)}"
-        raise MissingData(message, param="languages", given=spec.name)
-    if spec.metric not in (MINING, RANKING):
-        return ScoredRows(rows, {}, unlabelled)
-    if spec.metric == MINING:
-        return ScoredRows({}, {language: _pools(own) for language, own in rows.items()}, unlabelled)
-    shared: list[tuple[Role, Row]] = [("both", row) for row in pool_rows(source, spec)]
-    return ScoredRows({}, {"": _pools([*(row for own in rows.values() for row in own), *shared])}, unlabelled)
 
 
 def score_rows(predictor: Predictor, spec: TaskSpec, rows: Sequence[Row], language: str) -> float:
@@ -211,6 +121,7 @@ def evaluate(
     layer: int | None = None,
     progress: Progress | None = None,
     rows: ScoredRows | None = None,
+    condition: Condition = CLEAN,
 ) -> Evaluation:
     """Scores one model on every language, one bank row an example (of collections: a query).
 
@@ -219,31 +130,47 @@ def evaluate(
         limit: see `scored_rows`.
         layer: the hidden state that decides retrieval (pooling 'mean'); the predictor may pool others for the curve.
         progress: called with the number of rows done since the last call.
-        rows: what `scored_rows` gave for the same arguments, where it was asked before.
+        rows: what `scored_rows` gave for the same arguments, where it was asked before: as they are, unchanged.
+        condition: under which it answers. Rows without a changed form are left out. Units of resampling are those of
+            the unchanged rows, so that banks of several conditions are paired.
+
+    Raises:
+        InvalidValue: a condition that the rows cannot have.
     """
     rows = rows or scored_rows(source, spec, languages, limit=limit)
-    result = Evaluation()
+    changed = change(rows, spec, condition)
+    result = Evaluation(about={"condition": condition.name, **changed.about()})
     curves: list[dict[int, float]] = []
-    for language, found in rows.rows.items():
+    about: dict[str, Any] = {"recipe": recipe, "seed": seed, "condition": condition.name}
+    for language, found in changed.rows.rows.items():
         examples = [row for _, row in found]
         if spec.format == "sentence":
             pairs = [row for row in examples if isinstance(row, SentencePair)]
             by_layer = _retrieved(predictor, pairs, layer, progress)
             curves.append({at: _share_correct(pairs, ids) for at, ids in by_layer.items() if at is not None})
             predictions: list[Any] = by_layer[layer]
+            probabilities = None
         else:
-            predictions = [
-                plain_prediction(p, null_odds=spec.unanswerable) for p in predictor.predict(examples, progress=progress)
-            ]
-        roles = [role for role, _ in found]
-        result.rows += bank_rows(spec, examples, roles, predictions, language, recipe=recipe, seed=seed)
-    for group in rows.pools.values():
+            answers = predictor.predict(examples, progress=progress)
+            predictions = [plain_prediction(answer, null_odds=spec.unanswerable) for answer in answers]
+            probabilities = [_probability(answer) for answer in answers]
+        result.rows += bank_rows(
+            spec,
+            examples,
+            [role for role, _ in found],
+            predictions,
+            language,
+            **about,
+            units=resampling_units(spec, [row for _, row in rows.rows[language]]),
+            probabilities=probabilities,
+        )
+    for name, group in changed.rows.pools.items():
         if spec.metric == MINING:
-            predictions, curve = _mined(predictor, group, layer, progress)
+            predictions, curve = _mined(predictor, group, rows.pools[name], layer, progress)
             curves.append(curve)
         else:
             predictions = _rankings(predictor, group, layer, progress)
-        result.rows += _collection_rows(spec, group, predictions, recipe, seed)
+        result.rows += _collection_rows(spec, group, predictions, **about)
     if curves:
         kept = set.intersection(*map(set, curves))
         result.layer_curve = {at: float(np.mean([curve[at] for curve in curves])) for at in curves[0] if at in kept}
@@ -271,7 +198,7 @@ def evaluate_trivial(
         bank += bank_rows(spec, examples, [r for r, _ in found], predictions, language, recipe="trivial", seed=0)
     for group in rows.pools.values():
         guesses = [[{"any_of": len(pool.candidates)} for _ in pool.queries] for pool in group]
-        bank += _collection_rows(spec, group, guesses, "trivial", 0)
+        bank += _collection_rows(spec, group, guesses, recipe="trivial", seed=0)
     return bank
 
 
@@ -285,15 +212,22 @@ def bank_rows(
     recipe: str,
     seed: int,
     golds: Sequence[Any] | None = None,
+    condition: str = CLEAN.name,
+    units: Mapping[str, str] | None = None,
+    probabilities: Sequence[float | None] | None = None,
 ) -> list[BankRow]:
     """Plain predictions of one language as bank rows.
 
     Args:
         golds: plain golds, where the rows do not hold them (collections).
+        condition: name of the condition of the rows.
+        units: id -> unit of resampling; None = as `resampling_units` says of these rows.
+        probabilities: of the answers; None = the format gives none.
     """
     golds = [plain_gold(row) for row in rows] if golds is None else golds
     scores = get_metric(spec.metric).row_score(golds, predictions, language)
-    units = resampling_units(spec, rows)
+    units = resampling_units(spec, rows) if units is None else units
+    probabilities = [None] * len(rows) if probabilities is None else probabilities
     return [
         BankRow(
             task=spec.name,
@@ -306,9 +240,20 @@ def bank_rows(
             gold=to_json_text(gold),
             prediction=to_json_text(prediction),
             score=float(score),
+            condition=condition,
+            probability=probability,
         )
-        for row, role, gold, prediction, score in zip(rows, roles, golds, predictions, scores, strict=True)
+        for row, role, gold, prediction, score, probability in zip(
+            rows, roles, golds, predictions, scores, probabilities, strict=True
+        )
     ]
+
+
+def _probability(answer: Prediction | Rejected) -> float | None:
+    """The model's own probability of its answer; None where the format gives none, and of a refused row."""
+    if isinstance(answer, PairPrediction | ChoicePrediction):
+        return float(answer.probabilities[answer.label])  # type: ignore[index]
+    return None
 
 
 # Pairs: the n-th query belongs to the n-th candidate.
@@ -338,27 +283,13 @@ def _share_correct(rows: Sequence[Row], ids: Sequence[str]) -> float:
 # Collections: any number of candidates may be relevant to a query, or none.
 
 
-def _pools(rows: Sequence[tuple[Role, Row]]) -> list[Pool]:
-    """Each role's queries with its candidates; one pool where every candidate stands in that of both roles."""
-    items = [(role, row) for role, row in rows if isinstance(row, RetrievalItem)]
-    queries = [(role, item) for role, item in items if item.query]
-    candidates = [(role, item) for role, item in items if not item.query]
-    if all(role == "both" for role, _ in candidates):
-        return [Pool(queries, [item for _, item in candidates])]
-    roles = [role for role in ("choice", "report") if any(found == role for found, _ in queries)]
-    return [
-        Pool([q for q in queries if q[0] == role], [item for found, item in candidates if found in (role, "both")])
-        for role in roles
-    ]
-
-
 def _rankings(
     predictor: Predictor, pools: Sequence[Pool], layer: int | None, progress: Progress | None
 ) -> list[list[list[str]]]:
     """For every query of every pool the ids of its nearest candidates, best first."""
     found = []
     for pool in pools:
-        sides = [_text(query) for _, query in pool.queries], [_text(candidate) for candidate in pool.candidates]
+        sides = [as_text(query) for _, query in pool.queries], [as_text(candidate) for candidate in pool.candidates]
         queries, candidates = (_embedded(predictor, texts, [layer], progress)[:, 0] for texts in sides)
         names = pool.names
         found.append([[names[n] for n in row] for row in np.asarray(ranked(queries, candidates, k=RANKS)).tolist()])
@@ -366,21 +297,24 @@ def _rankings(
 
 
 def _mined(
-    predictor: Predictor, pools: Sequence[Pool], layer: int | None, progress: Progress | None
+    predictor: Predictor, pools: Sequence[Pool], clean: Sequence[Pool], layer: int | None, progress: Progress | None
 ) -> tuple[list[list[list[str]]], dict[int, float]]:
     """For every query the candidate mined for it, if its margin reaches the threshold; and the curve over layers.
 
     The threshold is the one with the best F1 on the pairs of choice queries (BUCC's dev in XTREME), so the score of
     those is optimistic, and so is the curve. Where a language has one split, its choice half gives the threshold for
-    the other half.
+    the other half. Under a condition the threshold is chosen under it too.
+
+    Args:
+        clean: the pools as they are: noise must not make a sentence that occurs twice one of its own.
     """
     mined: list[list[ScoredPair]] = []
     threshold, curve = float("inf"), dict[int, float]()
-    for pool in pools:
+    for pool, original in zip(pools, clean, strict=True):
         chosen = {number for number, (role, _) in enumerate(pool.queries) if role == "choice"}
         gold = {(n, c) for n, relevant in enumerate(pool.relevant) if n in chosen for c in relevant}
-        sides = [_text(query) for _, query in pool.queries], [_text(candidate) for candidate in pool.candidates]
-        sentences = [text.text for text in sides[0]], [text.text for text in sides[1]]
+        sides = [as_text(query) for _, query in pool.queries], [as_text(candidate) for candidate in pool.candidates]
+        sentences = [query.text for _, query in original.queries], [item.text for item in original.candidates]
         # No other layer is looked at where nothing may be chosen.
         layers = _layers_that_fit(predictor, [*sides[0], *sides[1]], layer) if chosen else [layer]
         first, second = (_embedded(predictor, texts, layers, progress) for texts in sides)
@@ -405,7 +339,13 @@ def _mined(
 
 
 def _collection_rows(
-    spec: TaskSpec, pools: Sequence[Pool], predictions: Sequence[Sequence[Any]], recipe: str, seed: int
+    spec: TaskSpec,
+    pools: Sequence[Pool],
+    predictions: Sequence[Sequence[Any]],
+    *,
+    recipe: str,
+    seed: int,
+    condition: str = CLEAN.name,
 ) -> list[BankRow]:
     """One bank row a query; gold and prediction are lists of candidates' ids.
 
@@ -420,15 +360,21 @@ def _collection_rows(
                 by_language[query.language].append((query, role, prediction, [names[n] for n in relevant]))
         for language, rows in by_language.items():
             queries, roles, answers, golds = (list(column) for column in zip(*rows, strict=True))
-            bank += bank_rows(spec, queries, roles, answers, language, recipe=recipe, seed=seed, golds=golds)
+            bank += bank_rows(
+                spec,
+                queries,
+                roles,
+                answers,
+                language,
+                recipe=recipe,
+                seed=seed,
+                golds=golds,
+                condition=condition,
+            )
     return bank
 
 
 # Texts to vectors.
-
-
-def _text(item: RetrievalItem) -> SentenceExample:
-    return SentenceExample(item.id, item.language, item.text, query=item.query)
 
 
 def _position(predictor: Predictor, layer: int | None) -> int:

@@ -1,4 +1,4 @@
-"""From checked bodies to results: encode in a thread, run on the scheduler's lanes, decode.
+"""From checked bodies to results: encode by stretches, run on the scheduler's lanes, decode.
 
 Every endpoint that runs a model goes through `answer`.
 """
@@ -8,20 +8,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
-from concurrent.futures import Future
-from contextlib import ExitStack
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import fields
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect, Request
 
 from polystilts.errors import InvalidValue, NotReady, PolystiltsError, TooLarge
-from polystilts.formats import Features
-from polystilts.formats.values import Rejected
-from polystilts.runtime.pool import Model
-from polystilts.runtime.scheduler import DeadlineExceeded, Done
+from polystilts.formats import Features, Format
+from polystilts.formats.values import Example, Rejected
+from polystilts.runtime.scheduler import DeadlineExceeded, Done, QueueFull
 from serving.endpoints import Endpoint, Work, check_limits
 from serving.http_errors import invalid
 from serving.record import Record
@@ -34,18 +33,81 @@ logger = logging.getLogger(__name__)
 #: Bytes of a body whose texts are tokenised on the event loop, in less time than handing them to a thread takes.
 SMALL_BODY = 2048
 
+#: Code points that are tokenised at a stretch; then it is another request's turn, and time to see who still waits.
+STRETCH = 50_000
+
 #: Rows that are decoded on the event loop; more would hold up other requests, and go to a thread.
 FEW_ROWS = 8
 
+T = TypeVar("T")
 
-@dataclass(frozen=True)
-class _Encoded:
-    """The items of a request on their way: for each a work or an error, for each work's examples their rows."""
 
-    works: Sequence[Work | PolystiltsError]
-    rows: Sequence[Sequence[list[Features] | Rejected]]
-    model: Model
-    future: Future[Done]
+class Encoders:
+    """The threads that tokenise, and how much may wait for them.
+
+    Args:
+        limit: code points of the requests that are being tokenised or wait for it; one alone may be larger.
+        threads: tokenisers at once; they let go of the interpreter, so two keep the lanes busy.
+    """
+
+    def __init__(self, limit: int, *, threads: int = 2) -> None:
+        self._limit = limit
+        self._waiting = 0
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="encode")
+
+    def run(self, function: Callable[..., T], *arguments: Any) -> asyncio.Future[T]:
+        """Runs a function in one of the threads."""
+        return asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
+
+    @contextmanager
+    def room(self, characters: int) -> Iterator[None]:
+        """For the texts of one request, while the block runs; on the event loop alone.
+
+        Raises:
+            QueueFull: too much waits already.
+        """
+        if self._waiting and self._waiting + characters > self._limit:
+            raise QueueFull(
+                f"texts of {self._waiting} characters wait to be tokenised; the limit is {self._limit}",
+                retry_after=1.0,
+                limit=self._limit,
+                given=self._waiting + characters,
+            )
+        self._waiting += characters
+        try:
+            yield
+        finally:
+            self._waiting -= characters
+
+
+class _Patience:
+    """How long somebody waits for an answer: until the deadline, and while the client is there."""
+
+    def __init__(self, request: Request) -> None:
+        self._deadline: float = request.state.deadline
+        self._gone: asyncio.Future[None] = asyncio.ensure_future(_disconnected(request))
+
+    async def wait(self, work: asyncio.Future[T]) -> T:
+        """What `work` gives; it is cancelled when nobody waits for it any more.
+
+        Raises:
+            DeadlineExceeded, ClientDisconnect
+        """
+        both: set[asyncio.Future[Any]] = {work, self._gone}
+        try:
+            seconds = max(0.0, self._deadline - time.monotonic())
+            await asyncio.wait(both, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            if work.done():
+                return work.result()
+            if self._gone.done():
+                raise ClientDisconnect
+            raise DeadlineExceeded("the deadline passed before the answer was there", param="X-Timeout-Ms")
+        finally:
+            work.cancel()
+
+    def end(self) -> None:
+        """Nothing is waited for any more."""
+        self._gone.cancel()
 
 
 async def answer(
@@ -60,40 +122,78 @@ async def answer(
         ClientDisconnect: the client has gone; what had not run was dropped.
     """
     runtime: Runtime = request.app.state.runtime
+    settings: Settings = request.app.state.settings
+    encoders: Encoders = request.app.state.encoders
     record: Record = request.state.record
     record.target, record.digest, record.items = served.delivered.target, served.delivered.digest, len(items)
-    with ExitStack() as leases:
-        loop = asyncio.get_running_loop()
-        if served.held.loaded and int(request.headers.get("content-length", SMALL_BODY + 1)) <= SMALL_BODY:
-            encoded = _encode(request, runtime, endpoint, served, items, leases)
+    small = served.held.loaded and int(request.headers.get("content-length", SMALL_BODY + 1)) <= SMALL_BODY
+    with ExitStack() as stack:
+        patience = _Patience(request)
+        stack.callback(patience.end)
+        if small:
+            works = _prepare_all(endpoint, served, items, settings, record)
         else:
-            encoded = await loop.run_in_executor(None, _encode, request, runtime, endpoint, served, items, leases)
-        done = await _wait(request, encoded.future)
+            works = await patience.wait(encoders.run(_prepare_all, endpoint, served, items, settings, record))
+        if not served.held.loaded:
+            await patience.wait(encoders.run(_load, runtime, served))
+        model = stack.enter_context(runtime.pool.lease(served.held))
+        examples = [example for work in works if isinstance(work, Work) for example in work.examples]
+        start = time.perf_counter()
+        encoded: list[list[Features] | Rejected] = []
+        with encoders.room(record.characters):
+            for stretch in _stretches(examples):
+                # `encode_batch` lets go of the interpreter, but a long text would still hold up the event loop.
+                encode = model.format.encode
+                encoded += encode(stretch) if small else await patience.wait(encoders.run(encode, stretch))
+        record.tokenise_ms = (time.perf_counter() - start) * 1000
+        features = [f for rows in encoded if not isinstance(rows, Rejected) for f in rows]
+        _check_padded(features, endpoint, settings)
+        state = request.state
+        future = runtime.scheduler.submit(
+            model.engine, features, deadline=state.deadline, owner=state.owner, share=state.share
+        )
+        done = future.result() if future.done() else await patience.wait(asyncio.wrap_future(future))
         record.queue_ms, record.run_ms = done.queue_ms, done.run_ms
         record.rows, record.tokens, record.padded = len(done.outputs), done.tokens, done.padded
         start = time.perf_counter()
-        if len(done.outputs) <= FEW_ROWS:
-            results = _decode(encoded, done)
-        else:
-            results = await loop.run_in_executor(None, _decode, encoded, done)
+        decoding = model.format, works, encoded, done
+        few = len(done.outputs) <= FEW_ROWS
+        results = _decode(*decoding) if few else await patience.wait(encoders.run(_decode, *decoding))
         record.decode_ms = (time.perf_counter() - start) * 1000
     return results
 
 
-def _encode(
-    request: Request, runtime: Runtime, endpoint: Endpoint, served: Served, items: Sequence[Any], leases: ExitStack
-) -> _Encoded:
-    """Checks, tokenises and submits; for large bodies in a thread, where `encode_batch` lets go of the interpreter."""
-    settings: Settings = request.app.state.settings
-    record: Record = request.state.record
-    works = [_prepare(endpoint, served, item, settings, record) for item in items]
-    model = _lease(runtime, served, leases)
-    examples = [example for work in works if isinstance(work, Work) for example in work.examples]
-    start = time.perf_counter()
-    found = iter(model.format.encode(examples))
-    record.tokenise_ms = (time.perf_counter() - start) * 1000
-    rows = [[next(found) for _ in work.examples] if isinstance(work, Work) else [] for work in works]
-    features = [f for group in rows for part in group if not isinstance(part, Rejected) for f in part]
+def _prepare_all(
+    endpoint: Endpoint, served: Served, items: Sequence[Any], settings: Settings, record: Record
+) -> list[Work | PolystiltsError]:
+    return [_prepare(endpoint, served, item, settings, record) for item in items]
+
+
+def _stretches(examples: Sequence[Example]) -> Iterator[list[Example]]:
+    """The examples in order, in parts of about `STRETCH` code points."""
+    part: list[Example] = []
+    size = 0
+    for example in examples:
+        part.append(example)
+        size += _characters(example)
+        if size >= STRETCH:
+            yield part
+            part, size = [], 0
+    if part:
+        yield part
+
+
+def _characters(example: Example) -> int:
+    """Code points of an example's texts."""
+    values = [getattr(example, field.name) for field in fields(example)]
+    return sum(
+        len(value) if isinstance(value, str) else sum(len(text) for text in value if isinstance(text, str))
+        for value in values
+        if isinstance(value, str | tuple)
+    )
+
+
+def _check_padded(features: Sequence[Features], endpoint: Endpoint, settings: Settings) -> None:
     limit = settings.tokens if endpoint.several else settings.align_tokens
     padded = len(features) * max(map(len, features), default=0)
     if padded > limit:
@@ -104,24 +204,17 @@ def _encode(
             limit=limit,
             given=padded,
         )
-    future = runtime.scheduler.submit(
-        model.engine,
-        features,
-        deadline=request.state.deadline,
-        owner=request.state.owner,
-        share=request.state.share,
-    )
-    return _Encoded(works, rows, model, future)
 
 
-def _lease(runtime: Runtime, served: Served, leases: ExitStack) -> Model:
-    """The model in memory.
+def _load(runtime: Runtime, served: Served) -> None:
+    """Brings a model into memory that was unloaded.
 
     Raises:
-        NotReady: it has to be loaded again and cannot be; what is wrong with its files is for the log alone.
+        NotReady: it cannot be loaded again; what is wrong with its files is for the log alone.
     """
     try:
-        return leases.enter_context(runtime.pool.lease(served.held))
+        with runtime.pool.lease(served.held):
+            pass
     except (PolystiltsError, OSError) as error:
         logger.error("model %s cannot be loaded again: %s", served.key, error)
         raise NotReady(f"the model {served.key} cannot be loaded again", param="model") from None
@@ -153,48 +246,30 @@ def _count(item: BaseModel, record: Record) -> None:
     record.scripts[script] = record.scripts.get(script, 0) + 1
 
 
-async def _wait(request: Request, future: Future[Done]) -> Done:
-    """What the lanes give; drops the work when its time has passed or nobody waits for it any more."""
-    if future.done():
-        return future.result()
-    work = asyncio.wrap_future(future)
-    gone = asyncio.ensure_future(_disconnected(request))
-    both: set[asyncio.Future[Any]] = {work, gone}
-    try:
-        await asyncio.wait(
-            both,
-            timeout=max(0.0, request.state.deadline - time.monotonic()),
-            return_when=asyncio.FIRST_COMPLETED,
-        )
-        if work.done():
-            return work.result()
-        if gone.done():
-            raise ClientDisconnect
-        raise DeadlineExceeded("the deadline passed before the answer was there", param="X-Timeout-Ms")
-    finally:
-        work.cancel()
-        gone.cancel()
-
-
 async def _disconnected(request: Request) -> None:
     """Returns when the client has gone; its body was read before."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
 
 
-def _decode(encoded: _Encoded, done: Done) -> list[BaseModel | PolystiltsError]:
-    outputs = iter(done.outputs)
-    decode = encoded.model.format.decode
+def _decode(
+    format_: Format,
+    works: Sequence[Work | PolystiltsError],
+    encoded: Sequence[list[Features] | Rejected],
+    done: Done,
+) -> list[BaseModel | PolystiltsError]:
+    rows, outputs = iter(encoded), iter(done.outputs)
     results: list[BaseModel | PolystiltsError] = []
-    for work, groups in zip(encoded.works, encoded.rows, strict=True):
+    for work in works:
         if isinstance(work, PolystiltsError):
             results.append(work)
             continue
-        refused = [group.error for group in groups if isinstance(group, Rejected)]
+        own = [(example, next(rows)) for example in work.examples]
+        refused = [found.error for _, found in own if isinstance(found, Rejected)]
         predictions = [
-            decode(example, group, [next(outputs) for _ in group])
-            for example, group in zip(work.examples, groups, strict=True)
-            if not isinstance(group, Rejected)
+            format_.decode(example, found, [next(outputs) for _ in found])
+            for example, found in own
+            if not isinstance(found, Rejected)
         ]
         results.append(refused[0] if refused else work.finish(predictions))
     return results

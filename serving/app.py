@@ -18,11 +18,11 @@ from starlette.routing import Route
 from polystilts.errors import NoModel, NotReady, PolystiltsError, TooLarge, nearest
 from polystilts.formats import words
 from serving import logs, schemas
-from serving.answering import answer
+from serving.answering import Encoders, answer
 from serving.dialects import Description, Dialect, model_named
 from serving.dropins import DESCRIPTIONS, TEI
 from serving.endpoints import ENDPOINTS, Endpoint
-from serving.hosts import check_host
+from serving.hosts import ANY, LOOPBACK, check_host
 from serving.http_errors import BadHeader, Boundary, JsonResponse, answer_error, error_body, invalid, read_object
 from serving.keys import Forbidden, Holder, Keys
 from serving.metrics import Metrics
@@ -72,8 +72,8 @@ def create_app(runtime: Runtime | None = None, settings: Settings | None = None)
 
     def check(request: Request) -> None:
         server = request.scope.get("server")
-        if server and server[0] in _LOOPBACK_ADDRESSES:
-            check_host(request.headers.get("host"), settings.hosts)
+        on_loopback = server and server[0] in _LOOPBACK_ADDRESSES
+        check_host(request.headers.get("host"), settings.hosts or (LOOPBACK if on_loopback else (ANY,)))
         state, keys = request.state, app.state.keys
         state.record.traceparent = parse_traceparent(request.headers.get("traceparent"))
         state.holder = None
@@ -110,6 +110,7 @@ def create_app(runtime: Runtime | None = None, settings: Settings | None = None)
     app.state.runtime = runtime
     app.state.settings = settings
     app.state.metrics = metrics
+    app.state.encoders = Encoders(settings.waiting_characters)
     app.state.mirror = Mirror(settings.mirror, metrics)
     return app
 
@@ -132,15 +133,21 @@ def endpoint_model(endpoint: Endpoint, runtime: Runtime, wanted: str | None) -> 
     if wanted in able:
         return able[wanted]
     if able and (wanted is not None or all("@" in key for key in able)):
+        made = f"{_command(wanted)} makes one; " if wanted in endpoint.targets else nearest(wanted or "", able)
         raise NoModel(
-            f"no model of that name answers {endpoint.path}; {nearest(wanted or '', able)}there are: {', '.join(able)}",
+            f"no model of that name answers {endpoint.path}; {made}there are: {', '.join(able)}",
             param="model",
             given=wanted and wanted[:100],
         )
     if not able:
-        made = f"mlflow run . --env-manager local -P targets={endpoint.targets[0]}"
-        raise NoModel(f"no model answers {endpoint.path}; this makes one: {made}", param="model")
+        raise NoModel(
+            f"no model answers {endpoint.path}; this makes one: {_command(endpoint.targets[0])}", param="model"
+        )
     return able[next(key for key in (*endpoint.targets, *able) if key in able and "@" not in key)]
+
+
+def _command(target: str | None) -> str:
+    return f"mlflow run . --env-manager local -P targets={target}"
 
 
 def endpoints_of(model: Served) -> list[Endpoint]:
@@ -153,7 +160,7 @@ def _handler(endpoint: Endpoint) -> Handler:
         runtime, settings = _runtime(request), request.app.state.settings
         admit(request, runtime, settings)
         limit = settings.body_bytes if endpoint.several else settings.align_body_bytes
-        body = await read_object(request, limit=limit, seconds=settings.body_seconds)
+        body = await read_object(request, limit=limit, seconds=patience(request, settings))
         several = endpoint.several and "items" in body
         items, wanted = _items(body, several, settings)
         model = endpoint_model(endpoint, runtime, wanted)
@@ -176,7 +183,7 @@ def _translated(dialect: Dialect) -> Handler:
     async def handle(request: Request) -> Response:
         runtime, settings = _runtime(request), request.app.state.settings
         admit(request, runtime, settings)
-        body = await read_object(request, limit=settings.body_bytes, seconds=settings.body_seconds)
+        body = await read_object(request, limit=settings.body_bytes, seconds=patience(request, settings))
         asked = dialect.read(body, settings)
         model = endpoint_model(asked.endpoint, runtime, asked.model)
         results = await answer(request, asked.endpoint, model, asked.items)
@@ -204,15 +211,22 @@ def admit(request: Request, runtime: Runtime, settings: Settings) -> None:
         QueueFull, SchedulerClosed
     """
     state, given = request.state, request.headers.get(TIMEOUT)
-    if given is not None and not (given.isascii() and given.isdecimal() and int(given[:10]) > 0):
+    if given is not None and not (given.isascii() and given.isdecimal() and given.strip("0")):
         raise BadHeader(f"{TIMEOUT} must be a whole number of milliseconds", param=TIMEOUT, limit=1, given=given[:20])
-    milliseconds = min(int(given[:10]), settings.longest_timeout_ms) if given else settings.timeout_ms
+    asked = int(given.lstrip("0")[:10]) if given else settings.timeout_ms
+    milliseconds = min(asked, settings.longest_timeout_ms)
     state.deadline = time.monotonic() + milliseconds / 1000
     holder: Holder | None = state.holder
     # An address has no white space in front, so no client can take the turn of a key by its address, or the reverse.
     state.owner = f" {holder.name}" if holder else request.client.host if request.client else ""
     state.share = holder.share if holder else None
     runtime.scheduler.check(state.owner, state.share)
+
+
+def patience(request: Request, settings: Settings) -> float:
+    """Seconds that a body may take: never longer than its request has."""
+    left: float = request.state.deadline - time.monotonic()
+    return min(settings.body_seconds, max(left, 0.001))
 
 
 def server_timing(record: Record) -> str:

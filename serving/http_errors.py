@@ -95,13 +95,20 @@ def error_body(error: PolystiltsError, request_id: str) -> dict[str, Any]:
         "error": {
             "code": error.code,
             "message": error.message,
-            "type": "invalid_request_error" if error.status < 500 else "server_error",
+            "type": _type(error.status),
             "param": error.param,
             "limit": error.limit,
             "given": error.given,
             "request_id": request_id,
         }
     }
+
+
+def _type(status: int) -> str:
+    """OpenAI's word for the kind of an error."""
+    if status == 429:
+        return "rate_limit_error"
+    return "invalid_request_error" if status < 500 else "server_error"
 
 
 class Boundary:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from polystilts.errors import ChecksumMismatch, NotReady, PolystiltsError
+from polystilts.errors import ChecksumMismatch, MissingData, NotReady, PolystiltsError
 from polystilts.runtime.backend import Backend
 from polystilts.runtime.bundle import MANIFEST, Bundle, open_bundle
 from polystilts.runtime.folders import write_json
@@ -23,6 +24,9 @@ from polystilts.runtime.scheduler import Engine, Scheduler
 from serving.settings import Settings
 
 logger = logging.getLogger(__name__)
+
+#: A refused bundle is tried again after so many seconds.
+RETRY = 15.0
 
 #: Told of a model that began to answer, was refused or went: key, outcome ('loaded', 'refused', 'removed'), digest.
 OnSwap = Callable[[str, str, str], None]
@@ -140,7 +144,11 @@ class Runtime:
     @property
     def ready(self) -> bool:
         """Every key has a model that passed its self-test, and the server is not stopping."""
-        return bool(self._served) and self._refused.keys() <= self._served.keys() and not self._draining
+        try:
+            self.check_ready()
+        except NotReady:
+            return False
+        return True
 
     def check_ready(self) -> None:
         """Does nothing when `ready`.
@@ -150,7 +158,7 @@ class Runtime:
         """
         if self._draining:
             raise NotReady("the server is stopping")
-        missing = {key: refused for key, refused in self._refused.items() if key not in self._served}
+        missing = {key: refused for key, refused in self._refused.items() if key not in {*self._served, CURRENT}}
         if missing:
             reasons = [f"{key} ({refused.error.code})" for key, refused in sorted(missing.items())]
             raise NotReady(f"bundles refused: {', '.join(reasons)}", param=",".join(sorted(missing)))
@@ -174,7 +182,9 @@ class Runtime:
             try:
                 current = read_current(self._models)
             except PolystiltsError as error:
-                logger.error("%s", error.message)
+                # What is served stays; whoever asks is told.
+                self._refused = {**self._refused, CURRENT: Refused("", error)}
+                self._tell(CURRENT, "refused", "", error.message)
                 return
             refused: dict[str, Refused] = {}
             before = {served.held for served in self._served.values()}
@@ -182,9 +192,12 @@ class Runtime:
                 served = self._served.get(key)
                 try:
                     held = self._hold(delivered)
-                except PolystiltsError as error:
-                    refused[key] = Refused(delivered.digest, error)
-                    self._tell(key, "refused", delivered.digest, error.message)
+                except (PolystiltsError, OSError) as error:
+                    known = error if isinstance(error, PolystiltsError) else _unreadable(error)
+                    refused[key] = Refused(delivered.digest, known)
+                    before_that = self._refused.get(key)
+                    if before_that is None or before_that.digest != delivered.digest:
+                        self._tell(key, "refused", delivered.digest, known.message)
                     continue
                 self.take(key, delivered, held)
                 if served is None or served.held is not held:
@@ -226,8 +239,12 @@ class Runtime:
 
     def _watch(self, seconds: float) -> None:
         give_way()
+        since = time.monotonic()
         while not self._stop.wait(seconds):
-            if self._models is not None and _signature(self._models / CURRENT) != self._seen:
+            # A bundle may be mended in its place: copied again, made readable.
+            again = bool(self._refused) and time.monotonic() - since > RETRY
+            if self._models is not None and (again or _signature(self._models / CURRENT) != self._seen):
+                since = time.monotonic()
                 try:
                     self.refresh()
                 except Exception:  # the watch must go on, whatever a file or a model did
@@ -266,6 +283,10 @@ def _plan(settings: Settings, cores: int, open_backend: OpenBackend, current: Ma
     for plan in plans:
         logger.info("%d lanes of %d threads: %.1f rows/s", plan.lanes, plan.threads, plan.rate)
     return plans[0]
+
+
+def _unreadable(error: OSError) -> PolystiltsError:
+    return MissingData(f"a file cannot be read: {error.filename}: {error.strerror}", given=str(error.filename))
 
 
 def _signature(path: Path) -> tuple[int, ...]:

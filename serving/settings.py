@@ -48,6 +48,9 @@ class Settings(BaseModel):
     queue_ms: float = Field(default=3000.0, gt=0, description="work that may wait, in milliseconds per lane")
     timeout_ms: int = Field(default=30_000, gt=0, description="deadline of a request that gives no X-Timeout-Ms")
     longest_timeout_ms: int = Field(default=120_000, gt=0, description="longest deadline a request may ask for")
+    waiting_characters: int = Field(
+        default=4_000_000, gt=0, description="code points of all texts that may wait to be tokenised"
+    )
     drain_seconds: float = Field(
         default=5.0, ge=0, description="time between SIGTERM, which ends readiness, and the last connection accepted"
     )
@@ -70,9 +73,10 @@ class Settings(BaseModel):
 
     keys: Path | None = Field(default=None, description="file of API keys; none = nobody is asked for one")
     open_metrics: bool = Field(default=True, description="/metrics asks for no key")
-    hosts: frozenset[str] = Field(
-        default=frozenset({"localhost", "127.0.0.1", "[::1]"}),
-        description="names by which the server may be called, separated by commas; * = any",
+    hosts: frozenset[str] | None = Field(
+        default=None,
+        description="names by which the server may be called, separated by commas, * = any; "
+        "none: those of loopback on loopback, any elsewhere",
     )
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$", description="of the server's log")
 

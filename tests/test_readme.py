@@ -1,4 +1,4 @@
-"""The README is true: its commands are run or checked against the parsers, its requests against a real server."""
+"""README and docs/serving.md are true: commands are checked against the parsers, requests sent to a real server."""
 
 from __future__ import annotations
 
@@ -20,13 +20,17 @@ import yaml
 from pipelines.cli import Parameters, parse
 from pipelines.serve import Server, start_server
 from polystilts.data.readers import english_side
+from polystilts.errors import PolystiltsError
 from polystilts.tasks.catalogue import TASKS
 from polystilts.tasks.languages import spell
+from serving import keys
+from serving.endpoints import ENDPOINTS
 from serving.examples import EXAMPLES
+from serving.settings import PREFIX, Settings
 from tests.world.bundles import tiny_models
 
 ROOT = Path(__file__).resolve().parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+README, SERVING = ROOT / "README.md", ROOT / "docs/serving.md"
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 ENTRY_POINTS = yaml.safe_load((ROOT / "MLproject").read_text())["entry_points"]
 ADDRESS = "http://127.0.0.1:3000"
@@ -35,18 +39,20 @@ ADDRESS = "http://127.0.0.1:3000"
 PLACEHOLDERS = ("DATA", "ENCODER", "CHECKPOINT")
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
 
 
-def lines() -> list[str]:
+def lines(page: Path) -> list[str]:
     """Commands of the shell blocks, continued lines joined, comments left out."""
-    whole = "".join(blocks("sh")).replace("\\\n", " ")
+    whole = "".join(blocks(page, "sh")).replace("\\\n", " ")
     return [line for line in whole.splitlines() if line.strip() and not line.startswith("#")]
 
 
-COMMANDS = lines()
+COMMANDS = list(dict.fromkeys(line for page in (README, SERVING) for line in lines(page)))
 CURLS = [line for line in COMMANDS if line.startswith("curl ")]
+#: Of documents whose names stand for what a request asks: the name that the tiny models have.
+NAMED = {"{id}": "xnli", "{name}": "xnli"}
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +116,8 @@ def test_a_command_is_one_that_exists(line: str, folder: Path) -> None:
         assert done.returncode == 0, done.stderr
     elif words[0] == "mlflow":
         check_mlflow(words, folder)
+    elif words[:3] == ["python", "-m", "serving.keys"]:
+        keys.main(words[3:])
     elif words[:2] == ["python", "-m"]:
         assert words[2].startswith("pipelines.")
         entry_point = words[2].removeprefix("pipelines.")
@@ -131,37 +139,120 @@ def test_a_request_is_answered(line: str, server: Server) -> None:
         body, _, status = done.stdout.rpartition("\n")
     else:
         # Where there is no curl the same request is sent from here.
-        assert words[3:] == [] or (words[3], words[5], len(words)) == ("-H", "-d", 7)
-        headers = dict([words[4].split(": ")]) if words[3:] else {}
-        content = words[6].encode() if words[3:] else None
+        options = list(zip(words[3::2], words[4::2], strict=True))
+        headers = dict(value.split(": ", 1) for option, value in options if option == "-H")
+        content = next((value.encode() for option, value in options if option == "-d"), None)
+        assert {option for option, _ in options} <= {"-H", "-d"}
         answer = httpx.request("POST" if content else "GET", words[2], headers=headers, content=content)
         body, status = answer.text, str(answer.status_code)
     assert status == "200", body
-    assert isinstance(json.loads(body), dict)
+    if words[2].endswith("/metrics"):
+        told = set(re.findall(r"^# TYPE (\w+)", body, re.MULTILINE))
+        assert set(re.findall(r"\bpolystilts_\w+", SERVING.read_text("utf-8"))) <= told
+    else:
+        assert json.loads(body)
 
 
 def test_every_endpoint_has_a_request_that_the_examples_have() -> None:
     paths = json.loads((ROOT / "serving/openapi.json").read_text(encoding="utf-8"))["paths"]
-    asked = {shlex.split(line)[2].removeprefix(ADDRESS) for line in CURLS}
-    assert asked == set(paths)
+    for name, value in NAMED.items():
+        paths = {path.replace(name, value) for path in paths}
+    asked = {shlex.split(line)[2].removeprefix(ADDRESS) for line in CURLS if line in lines(SERVING)}
+    assert asked == paths | {"/metrics"}
     for line in CURLS:
         path, *rest = shlex.split(line)[2:]
         endpoint = path.removeprefix(f"{ADDRESS}/v1/")
-        if rest and endpoint != "align":
-            assert json.loads(rest[3]) in EXAMPLES[endpoint].values(), f"not an example of serving/examples.py: {line}"
+        if rest and endpoint in EXAMPLES:
+            body = json.loads(rest[-1])
+            for item in body.get("items", [body]):
+                assert item in EXAMPLES[endpoint].values(), f"not an example of serving/examples.py: {item}"
 
 
-def test_the_python_block_runs(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
-    (block,) = blocks("python")
+@pytest.mark.parametrize("page", [README, SERVING], ids=lambda page: page.name)
+def test_the_python_block_runs(page: Path, server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    (block,) = blocks(page, "python")
     assert ADDRESS in block
     names: dict[str, Any] = {}
-    exec(compile(block.replace(ADDRESS, server.url), "README.md", "exec"), names)
+    exec(compile(block.replace(ADDRESS, server.url), page.name, "exec"), names)
     assert len(capsys.readouterr().out.splitlines()) == block.count("print(")
 
 
-def test_every_block_has_a_language_that_is_looked_at() -> None:
-    found = re.findall(r"^```(\w*)$", README, re.MULTILINE)
-    assert set(found[::2]) == {"sh", "python", "bibtex"} and set(found[1::2]) == {""}
+@pytest.mark.parametrize(("page", "other"), [(README, "bibtex"), (SERVING, "json")], ids=["README", "serving"])
+def test_every_block_has_a_language_that_is_looked_at(page: Path, other: str) -> None:
+    found = re.findall(r"^```(\w*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    assert set(found[::2]) == {"sh", "python", other} and set(found[1::2]) == {""}
+    for block in blocks(page, "json"):
+        json.loads(block)
+
+
+def rows(heading: str) -> list[list[str]]:
+    """Cells of the table in a chapter of docs/serving.md, without its heads."""
+    (chapter,) = re.findall(rf"^## {heading}\n(.*?)(?=^## |\Z)", SERVING.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    table = [line for line in chapter.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in table[2:]]
+
+
+def quoted(cell: str) -> list[str]:
+    return re.findall(r"`([^`]+)`", cell)
+
+
+def test_the_table_of_endpoints_is_that_of_the_server() -> None:
+    found = [(quoted(path), quoted(item), quoted(result)) for path, item, result in rows("Endpoints")]
+    assert found == [([e.path], [*e.item.model_fields], [*e.result.model_fields]) for e in ENDPOINTS]
+
+
+def shown(value: object) -> str:
+    """A default as the table of settings writes it."""
+    match value:
+        case None:
+            return "–"
+        case bool():
+            return str(value).lower()
+        case frozenset():
+            return ",".join(sorted(value))
+        case Path():
+            return value.name
+        case float():
+            return f"{value:g}"
+        case _:
+            return str(value)
+
+
+def test_the_table_of_settings_is_that_of_the_server() -> None:
+    fields = Settings.model_fields.items()
+    assert rows("Limits and settings") == [
+        [f"`{PREFIX}{name.upper()}`", shown(field.default), field.description] for name, field in fields
+    ]
+
+
+def test_the_table_of_errors_is_that_of_the_server() -> None:
+    importlib.import_module("serving.app")  # and with it every error of the server's own
+    classes = [PolystiltsError]
+    for one in classes:
+        classes += one.__subclasses__()
+    modules = ("polystilts.errors", "polystilts.runtime.", "serving.")
+    status = {one.code: one.status for one in classes if one.__module__.startswith(modules)}
+    status |= {"not_found": 404, "method_not_allowed": 405, "bad_request": 400}
+    found = {code: int(row[0]) for row in rows("Errors") for code in quoted(row[1])}
+    assert found == {code: status[code] for code in found}
+    # Each status that an answer may have by the document, and each code of the server's own.
+    document = json.loads((ROOT / "serving/openapi.json").read_text(encoding="utf-8"))["paths"]
+    statuses = {int(key) for path in document.values() for one in path.values() for key in one["responses"]}
+    assert statuses - {200} <= set(found.values())
+    assert {one.code for one in classes if one.__module__.startswith("serving.")} <= set(found)
+
+
+def test_each_claim_has_tests_that_exist() -> None:
+    (chapter,) = re.findall(r"^## Why this one\n(.*?)^## ", SERVING.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    claims = re.split(r"^\d\. ", chapter, flags=re.MULTILINE)[1:]
+    assert len(claims) == 8
+    for claim in claims:
+        named = re.findall(r"\[`(\w+)`\]\(\.\./(tests/\S+\.py)\)", claim)
+        assert named, f"a claim without a test: {claim}"
+        for test, path in named:
+            assert re.search(rf"^ *def {test}\(", (ROOT / path).read_text("utf-8"), re.MULTILINE), (
+                f"no {test} in {path}"
+            )
 
 
 def anchor(heading: str) -> str:

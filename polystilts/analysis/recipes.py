@@ -114,9 +114,9 @@ def mean_of_recipe(scores: Scores, metric: Metric, *, joint: bool, languages: Se
     """
     if not scores:
         raise InvalidValue("a recipe without seeds has no mean", param="scores", limit=1, given=0)
-    parts = _pseudo_values(list(scores.values()), metric, joint, languages)
+    parts = pseudo_values(list(scores.values()), metric, joint, languages)
     claim = len(scores) >= MIN_SEEDS
-    value, error, degrees = _crossed(parts, over_seeds=claim)
+    value, error, degrees = crossed(parts, over_seeds=claim)
     half = float(student.ppf(0.5 + LEVEL / 2, degrees)) * error
     return RecipeEstimate(
         value=value,
@@ -161,9 +161,9 @@ def compare(
     base_arms = list(base.values()) if fixed_base else [base[seed] for seed in seeds]
     arms = [*(candidate[seed] for seed in seeds), *base_arms]
     # A fixed base is one column, subtracted from every seed's.
-    parts = [part[:, : len(seeds)] - part[:, len(seeds) :] for part in _pseudo_values(arms, metric, joint, languages)]
+    parts = [part[:, : len(seeds)] - part[:, len(seeds) :] for part in pseudo_values(arms, metric, joint, languages)]
     claim = len(seeds) >= MIN_SEEDS
-    value, error, degrees = _crossed(parts, over_seeds=claim)
+    value, error, degrees = crossed(parts, over_seeds=claim)
     half = float(student.ppf(0.5 + LEVEL / 2, degrees)) * error
     # Without any variance there is no t: equal models are equal, and a constant difference is certain.
     ratio = value / error if error else np.copysign(np.inf, value) if value else 0.0
@@ -215,7 +215,7 @@ def _rows(scores: Scores, languages: Sequence[str]) -> int:
     return sum(len(arm[language].ids) for language in languages)
 
 
-def _pseudo_values(
+def pseudo_values(
     arms: Sequence[Mapping[str, LanguageRows]], metric: Metric, joint: bool, languages: Sequence[str]
 ) -> list[Floats]:
     """What every unit adds to the mean over languages of every arm, in one part or one for each language.
@@ -269,7 +269,7 @@ def _stack(arms: Sequence[Mapping[str, LanguageRows]], language: str) -> tuple[L
     return first, np.stack([same_order(arm[language], first, language).statistics for arm in arms], axis=1)
 
 
-def _crossed(parts: Sequence[Floats], *, over_seeds: bool) -> tuple[float, float, float]:
+def crossed(parts: Sequence[Floats], *, over_seeds: bool) -> tuple[float, float, float]:
     """Mean, standard error and degrees of freedom of a sum of crossed tables.
 
     Args:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,9 @@ class BankRow:
         role: one of ROLES.
         gold, prediction: JSON texts of plain values (`polystilts.metrics.plain`).
         score: of this row by itself, 0 to 1 (`Metric.row_score`).
+        condition: under which it was answered, as `polystilts.data.conditions` names it.
+        probability: the model's own of its answer, 0 to 1; None where the format gives none (all but pair and choice)
+            and of a refused row.
     """
 
     task: str
@@ -47,6 +50,8 @@ class BankRow:
     gold: str
     prediction: str
     score: float
+    condition: str = "clean"
+    probability: float | None = None
 
     @property
     def gold_value(self) -> Any:
@@ -59,12 +64,17 @@ class BankRow:
         return json.loads(self.prediction)
 
 
+_TYPES = {"seed": pa.int64(), "score": pa.float64(), "probability": pa.float64()}
+
 SCHEMA = pa.schema(
-    [
-        pa.field(f.name, {"seed": pa.int64(), "score": pa.float64()}.get(f.name, pa.string()), nullable=False)
-        for f in fields(BankRow)
-    ]
+    [pa.field(f.name, _TYPES.get(f.name, pa.string()), nullable=f.name == "probability") for f in fields(BankRow)]
 )
+
+#: Of banks written before there were conditions: the columns that have no default.
+_FIRST_SCHEMA = pa.schema([SCHEMA.field(f.name) for f in fields(BankRow) if f.default is MISSING])
+
+#: Where a file's metadata keeps what is said about the whole bank.
+_ABOUT = b"polystilts"
 
 
 def to_json_text(value: Any) -> str:
@@ -72,8 +82,11 @@ def to_json_text(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def write_bank(path: str | Path, rows: Iterable[BankRow]) -> Path:
+def write_bank(path: str | Path, rows: Iterable[BankRow], about: Mapping[str, Any] | None = None) -> Path:
     """Write rows to a Parquet file; the name appears only when the file is complete.
+
+    Args:
+        about: JSON values about the whole bank, kept in the file's metadata (`Evaluation.about`).
 
     Raises:
         BadRow: a role that is none of ROLES.
@@ -84,6 +97,8 @@ def write_bank(path: str | Path, rows: Iterable[BankRow]) -> Path:
         if row.role not in ROLES:
             raise BadRow(f"{target.name}, row {number}", f"role {row.role!r} is none of {', '.join(ROLES)}")
     table = pa.table({name: [getattr(row, name) for row in kept] for name in SCHEMA.names}, schema=SCHEMA)
+    if about:
+        table = table.replace_schema_metadata({_ABOUT: to_json_text(about)})
     target.parent.mkdir(parents=True, exist_ok=True)
     beside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
@@ -99,16 +114,33 @@ def read_bank(path: str | Path) -> list[BankRow]:
 
     Raises:
         MissingData: there is no such file.
-        BadRow: the file is not Parquet, or its columns are not those of `BankRow`.
+        BadRow: the file is not Parquet, or its columns are not those of `BankRow` (a bank without the last two, as
+            they were written once, is read as clean).
     """
+    file = _open(path)
+    if file.schema_arrow not in (SCHEMA, _FIRST_SCHEMA):
+        names = file.schema_arrow.names
+        raise BadRow(Path(path).name, f"columns {names}; expected {SCHEMA.names} of the types documented")
+    table = file.read()
+    columns = (column.to_pylist() for column in table.columns)
+    return [BankRow(*values) for values in zip(*columns, strict=True)]
+
+
+def read_about(path: str | Path) -> dict[str, Any]:
+    """What is said about the whole of a bank; {} where nothing is.
+
+    Raises:
+        MissingData, BadRow: as `read_bank`.
+    """
+    found = json.loads((_open(path).schema_arrow.metadata or {}).get(_ABOUT, b"{}"))
+    return dict(found)
+
+
+def _open(path: str | Path) -> pq.ParquetFile:
     source = Path(path)
     if not source.is_file():
         raise MissingData(f"no prediction bank at {source.absolute()}", param="path", given=str(path))
     try:
-        table = pq.ParquetFile(source).read()
+        return pq.ParquetFile(source)
     except pa.ArrowInvalid as error:
         raise BadRow(source.name, f"not a Parquet file ({error})") from error
-    if not table.schema.equals(SCHEMA):
-        raise BadRow(source.name, f"columns {table.schema.names}; expected {SCHEMA.names} of the types documented")
-    columns = (table.column(name).to_pylist() for name in SCHEMA.names)
-    return [BankRow(*values) for values in zip(*columns, strict=True)]

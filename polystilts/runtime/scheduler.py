@@ -345,7 +345,7 @@ class Scheduler:
         alone = max(row_ms, own_ms / lanes) * pace / 1000
         if alone > seconds:
             raise DeadlineExceeded(
-                f"the request takes about {alone:.2f} s and has {max(seconds, 0):.2f} s",
+                f"the request takes about {alone * 1000:.0f} ms and has {max(seconds, 0) * 1000:.0f} ms",
                 param="X-Timeout-Ms",
                 limit=round(max(seconds, 0) * 1000),
                 given=round(alone * 1000),

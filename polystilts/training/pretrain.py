@@ -16,13 +16,14 @@ from __future__ import annotations
 
 import string
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from torch import Tensor
 from torch.nn import functional as F
@@ -98,14 +99,14 @@ class PretrainingSettings:
     clip: float = 1.0
 
 
-def encoder_config(vocabulary: int) -> XLMRobertaConfig:
-    """The small encoder's shape: 3 layers x 128, 4 heads, up to 128 tokens, an untied LM head."""
+def encoder_config(vocabulary: int, width: int = 128) -> XLMRobertaConfig:
+    """The small encoder's shape: 3 layers of `width`, heads of 32, up to 128 tokens, an untied LM head."""
     return XLMRobertaConfig(
         vocab_size=vocabulary,
-        hidden_size=128,
+        hidden_size=width,
         num_hidden_layers=3,
-        num_attention_heads=4,
-        intermediate_size=512,
+        num_attention_heads=width // 32,
+        intermediate_size=4 * width,
         max_position_embeddings=128 + PAD + 1,
         type_vocab_size=1,
         hidden_dropout_prob=0.0,
@@ -117,7 +118,7 @@ def encoder_config(vocabulary: int) -> XLMRobertaConfig:
     )
 
 
-def new_encoder(vocabulary: int, seed: int, sharpness: float = 6.0) -> XLMRobertaForMaskedLM:
+def new_encoder(vocabulary: int, seed: int, sharpness: float = 6.0, *, width: int = 128) -> XLMRobertaForMaskedLM:
     """The small encoder before its first update.
 
     In half of the heads keys start equal to queries, so that each token looks for its like from the start:
@@ -128,10 +129,11 @@ def new_encoder(vocabulary: int, seed: int, sharpness: float = 6.0) -> XLMRobert
         vocabulary: pieces of the tokenizer.
         seed: of the random weights.
         sharpness: the attention logit that such a head starts with for two equal hidden states.
+        width: of hidden states, a multiple of 64.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        config = encoder_config(vocabulary)
+        config = encoder_config(vocabulary, width)
         model = XLMRobertaForMaskedLM(config)
         size = config.hidden_size // config.num_attention_heads
         half = config.hidden_size // 2
@@ -201,6 +203,7 @@ class PretrainingObjective:
         tokenizer: from `train_tokenizer`.
         settings: the recipe.
         seed: names one course of training.
+        shares: of the texts and words by language, relative to each other (0 = none); None = all languages alike.
     """
 
     def __init__(
@@ -210,6 +213,7 @@ class PretrainingObjective:
         tokenizer: Tokenizer,
         settings: PretrainingSettings,
         seed: int,
+        shares: Mapping[str, float] | None = None,
     ) -> None:
         self.world = world
         self.languages = tuple(languages)
@@ -218,6 +222,7 @@ class PretrainingObjective:
         self.total_updates = settings.updates
         self.seed = seed
         self.mask_id = tokenizer.get_vocab_size() - 1
+        self.shares = None if shares is None else np.array([shares[language] for language in self.languages])
         self.glossary = self._encode_glossary()
 
     def update(self, step: int) -> Iterator[Closure]:
@@ -257,11 +262,14 @@ class PretrainingObjective:
         return lambda model: weight * _detection_loss(model, ids, attention, labels)
 
     def _any(self, rng: np.random.Generator) -> str:
+        if self.shares is not None:
+            return self.languages[rng.choice(len(self.languages), p=self.shares / self.shares.sum())]
         return self.languages[rng.integers(len(self.languages))]
 
     def _two(self, rng: np.random.Generator) -> tuple[str, str]:
         """Two languages in random order, in half of the cases one of them English."""
-        first, second = rng.choice(len(self.languages), 2, replace=False)
+        drawn = None if self.shares is None else self.shares / self.shares.sum()
+        first, second = rng.choice(len(self.languages), 2, replace=False, p=drawn)
         if rng.random() < 0.5:
             first, second = (0, second) if second else (first, 0)
         return self.languages[first], self.languages[second]
@@ -285,19 +293,43 @@ class PretrainingObjective:
     def _encode_glossary(self) -> list[list[list[int]]]:
         """Per entry, the piece ids of its form in each language that has one."""
         encoded = []
+        self._entry_shares: list[NDArray[np.float64] | None] = []
         for entry in self.world.glossary():
+            read = self._read(entry)
             forms = [
                 self.tokenizer.encode(form.split(), is_pretokenized=True, add_special_tokens=False)
-                for form in entry.values()
+                for form in read.values()
             ]
-            encoded.append([form.ids for form in forms])
+            if len(forms) > 1:
+                encoded.append([form.ids for form in forms])
+                self._entry_shares.append(self._shares_of(read))
         return encoded
+
+    def _read(self, entry: Mapping[str, str]) -> Mapping[str, str]:
+        """The forms of an entry in the languages that are read at all."""
+        if self.shares is None:
+            return entry
+        read = {language for language, share in zip(self.languages, self.shares, strict=True) if share}
+        return {language: form for language, form in entry.items() if language in read}
+
+    def _shares_of(self, languages: Iterable[str]) -> NDArray[np.float64] | None:
+        if self.shares is None:
+            return None
+        shares = self.shares[[self.languages.index(language) for language in languages]]
+        found: NDArray[np.float64] = shares / shares.sum()
+        return found
 
     def _word_pairs(self, rng: np.random.Generator) -> tuple[list[list[int]], list[list[int]]]:
         """Some glossary entries, each in two random languages."""
         some = rng.choice(len(self.glossary), min(self.settings.word_pairs, len(self.glossary)), replace=False)
-        chosen = [(self.glossary[i], rng.permutation(len(self.glossary[i]))) for i in some]
+        chosen = [(self.glossary[i], self._forms(rng, i)) for i in some]
         return [entry[two[0]] for entry, two in chosen], [entry[two[1]] for entry, two in chosen]
+
+    def _forms(self, rng: np.random.Generator, entry: int) -> NDArray[np.int64]:
+        """Two forms of an entry, or more."""
+        shares = self._entry_shares[entry]
+        count = len(self.glossary[entry])
+        return rng.permutation(count) if shares is None else rng.choice(count, 2, replace=False, p=shares)
 
     def _contrast(
         self,

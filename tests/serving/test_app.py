@@ -18,6 +18,8 @@ from polystilts.errors import ChecksumMismatch
 from polystilts.formats import FormatSettings
 from polystilts.formats.values import TaggingExample
 from polystilts.runtime.backend import FakeBackend
+from polystilts.runtime.scheduler import QueueFull
+from serving.answering import Encoders
 from serving.app import create_app
 from serving.examples import EXAMPLES
 from serving.keys import new_key
@@ -374,3 +376,52 @@ def test_a_server_on_loopback_has_names() -> None:
     with TestClient(create_app(fake_runtime(["xnli"])), base_url="http://127.0.0.1") as client:
         assert client.get("/livez").status_code == 200
         error(client.get("/livez", headers={"Host": "rebound.example"}), 400, "bad_host")
+
+
+def test_a_deadline_holds_while_texts_are_tokenised(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A long text in the tokenizer must not keep its own client waiting past the deadline, nor others at all."""
+    model = fake_model("xnli")
+    go, seen = threading.Event(), []
+    encode = model.format.encode
+
+    def slow(examples: Any) -> Any:
+        seen.append(len(examples))
+        if len(examples[0].premise) > 1000:
+            go.wait(10)
+        return encode(examples)
+
+    monkeypatch.setattr(model.format, "encode", slow)
+    large = {"items": [{**PAIR, "premise": "猫 " * 9000}] * 20}
+    with TestClient(create_app(fake_runtime([model], limit_ms=1e9))) as client:
+        try:
+            response = client.post("/v1/nli", json=large, headers={"X-Timeout-Ms": "200"})
+            error(response, 504, "deadline")
+            assert client.post("/v1/nli", json=PAIR).status_code == 200, "small texts pass it by"
+        finally:
+            go.set()
+    assert max(seen) < 20, "tokenised by stretches"
+
+
+def test_texts_that_wait_to_be_tokenised_are_bounded() -> None:
+    encoders = Encoders(100)
+    # The first is large, but alone.
+    with encoders.room(1000), pytest.raises(QueueFull, match="limit is 100"), encoders.room(1):
+        pass
+    with encoders.room(60), encoders.room(40):
+        pass
+    with encoders.room(100):
+        pass
+
+
+def test_an_unreadable_pointer_is_said_and_the_old_models_serve(tmp_path: Path) -> None:
+    models = tiny_models(tmp_path, ["xnli"])
+    with TestClient(create_app(runtime := Runtime.open(Settings(models=models)))) as client:
+        pointer = (models / "current.json").read_text()
+        (models / "current.json").write_text("[]")
+        runtime.refresh()
+        assert client.get("/readyz").json()["refused"] == {"current.json": "invalid_value"}
+        assert client.post("/v1/nli", json=PAIR).status_code == 200
+        (models / "current.json").write_text(pointer)
+        runtime.refresh()
+        assert client.get("/readyz").json()["refused"] == {}
+    runtime.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from polystilts.errors import MissingData, NotReady, Problems
+from polystilts.runtime.folders import sha256
 from polystilts.runtime.models_folder import read_current
 from serving.runtime import Runtime
 from serving.settings import Settings
@@ -85,3 +87,27 @@ def test_settings_come_from_the_environment() -> None:
         Settings.from_environment({"POLYSTILTS_THREAD": "2", "POLYSTILTS_REAL_DATA": "x"})
     with pytest.raises(Problems, match=r"(?s)THREADS.*many.*LOG_LEVEL"):
         Settings.from_environment({"POLYSTILTS_THREADS": "many", "POLYSTILTS_LOG_LEVEL": "loud"})
+
+
+def test_a_bundle_that_cannot_be_read_is_refused_and_tried_again(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One file with wrong rights must not keep the other models from being served."""
+    weights = read_current(models)["udpos"].folder(models) / "model.onnx.data"
+
+    def unreadable(path: Path) -> str:
+        if path == weights and not mended:
+            raise PermissionError(13, "Permission denied", str(path))
+        return sha256(path)
+
+    mended: list[bool] = []
+    monkeypatch.setattr("polystilts.runtime.folders.sha256", unreadable)
+    monkeypatch.setattr("serving.runtime.RETRY", 0.0)
+    runtime = open_runtime(models)
+    assert [model.key for model in runtime.served] == ["xnli"]
+    assert "cannot be read" in runtime.refused["udpos"].error.message
+    runtime.watch(0.01)
+    mended.append(True)
+    limit = time.monotonic() + 20
+    while not runtime.ready and time.monotonic() < limit:
+        time.sleep(0.01)
+    assert runtime.ready and not runtime.refused
+    runtime.close()

@@ -20,7 +20,7 @@ from rich.console import Console
 
 from pipelines.package import build_bento
 from pipelines.serve import Server, ServerFailed, answers_table, ask_every_endpoint, start_server
-from polystilts.errors import ChecksumMismatch, MissingData
+from polystilts.errors import ChecksumMismatch, InvalidValue, MissingData
 from polystilts.runtime.models_folder import read_current
 from serving.endpoints import ENDPOINTS
 from tests.world.bundles import tiny_models
@@ -160,3 +160,10 @@ def test_ending_the_entry_point_ends_the_server(models: Path) -> None:
         assert process.wait(60) == 0
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"{url}/readyz")
+
+
+def test_a_port_that_is_taken_is_said_at_once(server: Server, models: Path) -> None:
+    port = urlsplit(server.url).port
+    assert port
+    with pytest.raises(InvalidValue, match=f"port {port} of 127.0.0.1 cannot be used"):
+        start_server(models, port)
