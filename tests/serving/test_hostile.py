@@ -35,6 +35,8 @@ from serving.runtime import Runtime
 from tests.serving.fakes import fake_model, fake_runtime, outputs
 from tests.world.bundles import SETTINGS, tiny_bundle, tiny_models
 
+pytestmark = pytest.mark.slow
+
 #: No test should need it, in seconds.
 PATIENCE = 60.0
 
