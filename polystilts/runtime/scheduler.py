@@ -40,7 +40,7 @@ RESERVED = 1.0
 COMPANY = 0.1
 
 #: One in so many lone calls goes the other way than the cost models say, so that their pace stays known.
-TRIAL = 32
+TRIAL = 128
 
 #: A lane that has been in one call for longer, while rows wait, is taken for stuck, in seconds.
 STUCK = 30.0
@@ -517,7 +517,7 @@ class Scheduler:
     def _may_be_wide(self, engine: Engine, rows: Sequence[_Row], length: int, now: float) -> bool:
         if engine.wide is None or engine.wide_cost is None or self._owners or self.busy > 1:
             return False
-        if now - self._last_company < COMPANY or (length > SHORT and now - self._last_short < RESERVED):
+        if now - self._last_company < COMPANY:
             return False
         wide = engine.wide_cost.of(len(rows), length) * self._wide_pace.value
         quicker = wide < engine.cost.of(len(rows), length) * self._pace.value

@@ -28,6 +28,7 @@ from polystilts.runtime.scheduler import (
     COMPANY,
     RESERVED,
     STUCK,
+    TRIAL,
     DeadlineExceeded,
     Done,
     Engine,
@@ -433,20 +434,31 @@ def test_a_call_nobody_waits_for_is_company_too(make: Make) -> None:
     assert not model.next().wide
 
 
-def test_a_long_row_does_not_take_all_cores_while_short_ones_arrive(make: Make, clock: Clock) -> None:
+def test_a_long_row_after_short_ones_takes_all_cores_if_nobody_is_there(make: Make) -> None:
     model = Model(wide_cost=WIDE)
     scheduler = make(2, model)
     short = scheduler.submit(model.engine, [row(10)])
     model.next().end()
     result(short)
-    long = scheduler.submit(model.engine, [row(200)])
-    call = model.next()
-    assert not call.wide
-    call.end()
-    result(long)
-    clock.now += RESERVED
+    settle(scheduler)
     scheduler.submit(model.engine, [row(200)])
     assert model.next().wide
+
+
+def test_now_and_then_the_other_way_is_tried(make: Make, clock: Clock) -> None:
+    """Else a pace once learnt in bad times would never be corrected."""
+    model = Model(wide_cost=WIDE)
+    scheduler = make(2, model)
+    ways = []
+    for _ in range(2 * TRIAL):
+        future = scheduler.submit(model.engine, [row(10)])
+        call = model.next()
+        ways.append(call.wide)
+        clock.now += (WIDE if call.wide else MEASURED).of(1, 10) / 1000
+        call.end()
+        result(future)
+        settle(scheduler)
+    assert ways.count(False) == 2
 
 
 # Who is let in
