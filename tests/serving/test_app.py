@@ -18,6 +18,7 @@ from polystilts.errors import ChecksumMismatch
 from polystilts.formats import FormatSettings
 from polystilts.formats.values import TaggingExample
 from polystilts.runtime.backend import FakeBackend
+from polystilts.runtime.models_folder import deliver
 from polystilts.runtime.scheduler import QueueFull
 from serving.answering import Encoders
 from serving.app import create_app
@@ -26,7 +27,7 @@ from serving.keys import new_key
 from serving.runtime import Refused, Runtime
 from serving.settings import Settings
 from tests.serving.fakes import fake_model, fake_runtime, outputs
-from tests.world.bundles import SETTINGS, tiny_models
+from tests.world.bundles import SETTINGS, tiny_bundle, tiny_models
 
 JSON = {"Content-Type": "application/json"}
 PAIR = {"premise": "The cat sleeps.", "hypothesis": "Nobody sleeps."}
@@ -424,4 +425,14 @@ def test_an_unreadable_pointer_is_said_and_the_old_models_serve(tmp_path: Path) 
         (models / "current.json").write_text(pointer)
         runtime.refresh()
         assert client.get("/readyz").json()["refused"] == {}
+    runtime.close()
+
+
+def test_scores_by_language_are_on_the_card(tmp_path: Path) -> None:
+    bundle = tiny_bundle(tmp_path / "bundle", "xnli")
+    deliver(bundle, tmp_path / "models", name="polystilts-xnli", version="1", scores={"de": 81.5, "sw": 60.0})
+    with TestClient(create_app(runtime := Runtime.open(Settings(models=tmp_path / "models")))) as client:
+        card = client.get("/v1/models").json()["data"][0]
+        assert card["scores"] == {"de": 81.5, "sw": 60.0}
+        assert card["loaded"] is True
     runtime.close()

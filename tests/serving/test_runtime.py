@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from polystilts.errors import MissingData, NotReady, Problems
+from polystilts.errors import InvalidValue, MissingData, NotReady, Problems
 from polystilts.runtime.folders import sha256
 from polystilts.runtime.models_folder import read_current
 from serving.runtime import Runtime
@@ -110,4 +110,18 @@ def test_a_bundle_that_cannot_be_read_is_refused_and_tried_again(models: Path, m
     while not runtime.ready and time.monotonic() < limit:
         time.sleep(0.01)
     assert runtime.ready and not runtime.refused
+    runtime.close()
+
+
+def test_a_device_that_is_not_there_is_refused_before_anything_is_opened(models: Path) -> None:
+    with pytest.raises(InvalidValue, match=r"requirements-gpu\.lock"):
+        open_runtime(models, device="cuda")
+
+
+def test_lanes_and_threads_as_the_settings_say(models: Path) -> None:
+    runtime = open_runtime(models, lanes=3, threads=1)
+    assert runtime.scheduler.lanes == 3 and runtime.pool.threads == 1
+    runtime.close()
+    runtime = open_runtime(models, threads=2)
+    assert runtime.scheduler.max_tokens == 512
     runtime.close()
