@@ -515,7 +515,9 @@ def _keep(stream: IO[bytes], path: str, url: str, folder: Path, manifest: dict[s
 
 def prepare_base(base: str, result: Result, bar: Bar) -> None:
     """Fetches the base model, ``OWNER/NAME@REVISION``; the micro encoder and a folder need nothing."""
-    if base == "micro":
+    from pipelines.micro_encoder import is_micro
+
+    if is_micro(base):
         return
     folder = ROOT / Path(base).expanduser()
     if folder.is_dir():
