@@ -25,6 +25,7 @@ from polystilts.runtime.models_folder import deliver
 from polystilts.tracking import registry
 from serving.app import create_app
 from serving.runtime import Runtime
+from serving.settings import Settings
 from tests.world.bundles import tiny_bundle
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -191,7 +192,7 @@ def test_an_alias_and_a_version(store: str, tmp_path: Path) -> None:
 @pytest.fixture
 def server(bundle: Bundle, tmp_path: Path) -> Iterator[str]:
     deliver(bundle, tmp_path / "models", name="polystilts-xcopa", version="4")
-    app = create_app(Runtime.open(tmp_path / "models", threads=1))
+    app = create_app(Runtime.open(Settings(models=tmp_path / "models")))
     running = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", lifespan="off"))
     thread = threading.Thread(target=running.run, daemon=True)
     thread.start()

@@ -17,6 +17,12 @@ from polystilts.metrics.bank import read_about, read_bank
 NAMES = ("Anna", "Boris", "Clara", "David")
 
 
+@pytest.fixture(autouse=True)
+def wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is printed is read here, and a narrow terminal breaks it into lines."""
+    monkeypatch.setenv("COLUMNS", "200")
+
+
 @pytest.fixture
 def pairs(rows: Path) -> Path:
     """PAWS-X in two languages beside the other rows; every second English pair has a name."""

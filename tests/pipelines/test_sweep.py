@@ -35,6 +35,12 @@ WORK = ("pretrain", "intermediate", "average", "target", "evaluate")
 PARENT = "mlflow.parentRunId"
 
 
+@pytest.fixture(autouse=True)
+def wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is printed is read here, and a narrow terminal breaks it into lines."""
+    monkeypatch.setenv("COLUMNS", "200")
+
+
 @pytest.fixture
 def parameters(preset: Path, tmp_path: Path) -> Sweep:
     """Two recipes (baseline, udpos) x two targets x two seeds."""

@@ -95,7 +95,7 @@ def test_an_unfinished_body_is_answered_with_408(models: Path, monkeypatch: pyte
         with socket.create_connection((address.hostname, address.port), timeout=10) as connection:
             head = (
                 "POST /v1/nli HTTP/1.1",
-                "Host: a",
+                "Host: localhost",
                 "Content-Type: application/json",
                 "Content-Length: 50",
             )
