@@ -37,9 +37,10 @@ from polystilts.analysis.report.figures import (
     heat_map,
     interaction,
     language_dots,
+    layer_curves,
     noise_curves,
 )
-from polystilts.analysis.report.paper import paper_section
+from polystilts.analysis.report.paper import PUBLISHED, paper_section
 from polystilts.analysis.studies import common
 from polystilts.analysis.studies.code import code_study
 from polystilts.analysis.studies.common import (
@@ -57,6 +58,7 @@ from polystilts.analysis.studies.common import (
 )
 from polystilts.analysis.studies.low_resource import LowResourceResult, cc100_sizes, low_resource_study
 from polystilts.analysis.studies.paws import PawsResult, paws_study
+from polystilts.analysis.studies.retrieval import Staged, split_of
 from polystilts.analysis.studies.scale import ScaleResult, scale_study
 from polystilts.analysis.studies.typo import TypoResult, typo_study
 from polystilts.errors import BadRow, MissingData, UnknownName
@@ -115,6 +117,8 @@ class StudyFile:
         setting: base, preset, code version, machine, by name.
         runs, data, cost: as in `Ran`.
         missing: cells that failed or were not run, in words.
+        retrieval: for each base and target of aligned sentences ``base``, ``target``, ``fixed`` (layer) and ``models``:
+            recipe -> seed -> `Staged`, as JSON.
     """
 
     question: str
@@ -129,6 +133,7 @@ class StudyFile:
     data: tuple[DataLine, ...] = ()
     cost: tuple[tuple[str, str], ...] = ()
     missing: tuple[str, ...] = ()
+    retrieval: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def bases(self) -> tuple[str, ...]:
@@ -157,6 +162,7 @@ class StudyFile:
                 "setting": tuple((name, text) for name, text in value["setting"]),
                 "cost": tuple((name, text) for name, text in value["cost"]),
                 "missing": tuple(value["missing"]),
+                "retrieval": tuple(value["retrieval"]),
             }
             return cls(**{**value, **lists})
         except (KeyError, TypeError) as error:
@@ -207,15 +213,16 @@ def report_of(file: StudyFile, read: Read) -> Report:
     title, answer_of = QUESTIONS[file.question]
     result, sections = answer_of(asked)
     first, second = _two_sentences(result.answer)
-    estimates = ()
-    if isinstance(result.effect, Effect):
-        seeds = len(result.effect.seeds)
-        note = f"{result.effect.rows:,} rows, {seeds} seed{'s' * (seeds != 1)}"
-        estimates = (KeyEstimate(EFFECTS[file.question][0], result.effect, EFFECTS[file.question][1], note=note),)
-    elif result.effect is not None:
-        estimates = (KeyEstimate(EFFECTS[file.question][0], result.effect, EFFECTS[file.question][1]),)
+    estimates: tuple[KeyEstimate, ...] = ()
+    if result.effect is not None:
+        name, note = EFFECTS[file.question], ""
+        if isinstance(result.effect, Effect):
+            seeds = len(result.effect.seeds)
+            note = f"{result.effect.rows:,} rows, {seeds} seed{'s' * (seeds != 1)}"
+        estimates = (KeyEstimate(name, result.effect, note=note),)
     tables = tuple(table_of(table) for table in result.tables if table.lines)
     grids = [section for base in file.bases for section in _grid(asked, base)]
+    splits = [_split(group, number) for number, group in enumerate(file.retrieval)]
     behind = Section(
         "Everything behind the answer", ("Differences carry their sign; all rows are report rows.",), (), tables
     )
@@ -225,18 +232,53 @@ def report_of(file: StudyFile, read: Read) -> Report:
         question=result.question,
         answer=(first, second),
         source=file.source,
-        ran=Ran(
-            seeds=tuple(sorted({cell.seed for cell in file.cells})),
-            setting=file.setting,
-            runs=file.runs,
-            data=file.data,
-            cost=file.cost,
-        ),
+        ran=_ran(file),
         command=file.command,
         estimates=estimates,
-        sections=(*sections, *grids, behind),
-        unconcluded=(*map(_gap, result.not_concluded), *(_gap(what) for what in file.missing)),
+        sections=(*sections, *grids, *(section for section, _ in splits), behind),
+        unconcluded=(
+            *map(_gap, result.not_concluded),
+            *(gap for _, gaps in splits for gap in gaps),
+            *(_gap(what) for what in file.missing),
+        ),
     )
+
+
+def main_table(file: StudyFile, read: Read) -> Report:
+    """The paper's main table from the banks of a study, with published numbers beside ours where they could be checked.
+
+    Raises:
+        MissingData: a study without cells, or without a recipe beside the baseline.
+    """
+    if not file.cells:
+        raise MissingData("a study without cells has nothing to report", param="cells", given=0)
+    asked = _read(replace(file, cells=tuple(cell for cell in file.cells if cell.condition == CLEAN)), read)
+    cells, choice, floor = _gains_of(asked, asked.base)
+    if all(recipe == BASELINE for recipe, _ in cells):
+        raise MissingData("no recipe beside the baseline was scored", param="cells", given=0)
+    # The numbers of XLM-R large stand beside real data only.
+    section = paper_section(cells, choice, floor=floor, published=() if file.source == "micro" else PUBLISHED)
+    targets = list(dict.fromkeys(target for _, target in cells))
+    return Report(
+        name="main-table",
+        title="Intermediate tasks against targets",
+        question="What does each English intermediate task change on each target, zero-shot?",
+        answer=(
+            f"The table has {len(cells)} cells of {len(targets)} targets from {asked.base}; every difference is to the "
+            "baseline without an intermediate task, paired on rows and seeds.",
+            "A cell marked floor or = supports no conclusion.",
+        ),
+        source=file.source,
+        ran=_ran(file),
+        command=file.command,
+        sections=(section,),
+        unconcluded=tuple(_gap(what) for what in file.missing),
+    )
+
+
+def _ran(file: StudyFile) -> Ran:
+    seeds = tuple(sorted({cell.seed for cell in file.cells}))
+    return Ran(seeds=seeds, setting=file.setting, runs=file.runs, data=file.data, cost=file.cost)
 
 
 def table_of(table: common.Table, *, prefix: str = "") -> Table:
@@ -281,6 +323,8 @@ def _value(line: common.Line, key: str, ranged: Sequence[str], signed: bool, mar
     stem = key[:-5] if key.endswith("value") else None
     if stem is None or stem not in ranged:
         value = line[key]
+        if value is None and key.startswith("p_"):
+            return ""  # adjusted where there is a family of hypotheses, and nowhere else
         return ("yes" if value else "no") if isinstance(value, bool) else value
     if any(line[f"{stem}{part}"] is None for part in _PARTS):
         return None
@@ -349,8 +393,10 @@ def _gap(text: str) -> Gap:
 # What every report has: gains by task and target, and by language
 
 
-def _grid(asked: Asked, base: str) -> Iterator[Section]:
-    """Gains of every recipe on every target, from one base, on clean text; and by language."""
+def _gains_of(
+    asked: Asked, base: str
+) -> tuple[dict[tuple[str, str], Effect], dict[tuple[str, str], float], list[tuple[str, str]]]:
+    """By recipe and target, on clean text: the baseline's level and the others' gains; means on choice rows; floors."""
     banks = asked.banks(base)
     cells: dict[tuple[str, str], Effect] = {}
     floor = []
@@ -364,9 +410,16 @@ def _grid(asked: Asked, base: str) -> Iterator[Section]:
             cells[recipe, target] = banks.effect(gain(base, recipe, target))
         if banks.is_floor(arm, banks.languages([arm])[target]):
             floor.append((recipe, target))
+    choice = {(recipe, target): score for (own, recipe, target), score in asked.choice.items() if own == base}
+    return cells, choice, floor
+
+
+def _grid(asked: Asked, base: str) -> Iterator[Section]:
+    """Gains of every recipe on every target, from one base, on clean text; and by language."""
+    banks = asked.banks(base)
+    cells, choice, floor = _gains_of(asked, base)
     if not any(recipe != BASELINE for recipe, _ in cells):
         return
-    choice = {(recipe, target): score for (own, recipe, target), score in asked.choice.items() if own == base}
     section = paper_section(cells, choice, floor=floor, published=())
     ending = "" if base == asked.base else f"-{asked.file.bases.index(base) + 1}"
     tables = tuple(replace(table, name=f"gains-by-target{ending}") for table in section.tables)
@@ -417,6 +470,37 @@ def _sizes(asked: Asked) -> Mapping[str, float | None]:
     """Text of each language that the base has read."""
     given = asked.file.settings.get("sizes")
     return dict(given) if given else cc100_sizes() if asked.file.settings.get("cc100") else {}
+
+
+def _split(group: Mapping[str, Any], number: int) -> tuple[Section, list[Gap]]:
+    """What the gain in retrieval is made of, and the curves over layers."""
+    base, target, fixed = group["base"], group["target"], group["fixed"]
+    models = {
+        recipe: {int(seed): Staged.from_json(value) for seed, value in seeds.items()}
+        for recipe, seeds in group["models"].items()
+    }
+    found = split_of(models, target=target, fixed=fixed)
+    ending = f"-{number + 1}" if number else ""
+    panels: dict[str, dict[str, list[float]]] = {}
+    for processing in dict.fromkeys(curve.processing for curves in found.curves.values() for curve in curves):
+        for recipe in models:
+            own = [
+                curve.accuracy
+                for (name, _), curves in found.curves.items()
+                for curve in curves
+                if (name, curve.processing) == (recipe, processing)
+            ]
+            panels.setdefault(processing, {})[recipe] = np.mean(own, axis=0).tolist()
+    caption = (
+        "Accuracy by layer (0 = embeddings), mean over languages and seeds, on report rows: as it is, each language's "
+        f"mean removed, and whitened. The vertical line is the layer of the protocol, {fixed}."
+    )
+    tables = tuple(table_of(table, prefix=f"retrieval{ending}-") for table in found.tables if table.lines)
+    drawing = layer_curves(panels, fixed=fixed)
+    picture = Picture(f"layers{ending}", caption, drawing, f"retrieval{ending}-curves")
+    return Section(f"Retrieval, {target} from {base}", (found.answer,), (picture,), tables), [
+        _gap(f"On {target} from {base}: {text}") for text in found.not_concluded
+    ]
 
 
 # The questions
@@ -622,11 +706,11 @@ QUESTIONS: Mapping[str, tuple[str, Callable[[Asked], tuple[Result, list[Section]
     "code": ("Intermediate tasks about code", _code),
 }
 
-#: Question -> what its one number is, and its unit.
-EFFECTS: Mapping[str, tuple[str, str]] = {
-    "scale": ("gain at the large base minus gain at the small one", "points"),
-    "paws": ("accuracy of pairs of tasks minus the mean of their parts", "points"),
-    "low-resource": ("gain for every doubling of a language's text", "points"),
-    "typo": ("what noise changes in intermediate minus multilingual", "points"),
-    "code": ("code minus natural language", "points"),
+#: Question -> what its one number is, in points.
+EFFECTS: Mapping[str, str] = {
+    "scale": "gain at the large base minus gain at the small one",
+    "paws": "accuracy of pairs of tasks minus the mean of their parts",
+    "low-resource": "gain for every doubling of a language's text",
+    "typo": "what noise changes in intermediate minus multilingual",
+    "code": "code minus natural language",
 }

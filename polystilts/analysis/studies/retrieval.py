@@ -17,7 +17,8 @@ arrays: vectors of mean-pooled layers, [layers, n, dimensions], whatever made th
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -214,8 +215,12 @@ def _stage(parts: Mapping[str, Embedded], correct: Mapping[str, Mask], layer: in
     for language, part in sorted(parts.items()):
         hit = correct[language][layer, ~part.choice]
         ids = tuple(id_ for id_, choice in zip(part.ids, part.choice, strict=True) if not choice)
-        rows[language] = LanguageRows(ids, ids, np.column_stack([hit, np.ones(len(hit))]).astype(np.float64))
+        rows[language] = _rows(ids, hit)
     return Stage(dict.fromkeys(rows, layer), rows)
+
+
+def _rows(ids: tuple[str, ...], hit: Mask) -> LanguageRows:
+    return LanguageRows(ids, ids, np.column_stack([hit, np.ones(len(hit))]).astype(np.float64))
 
 
 @dataclass(frozen=True)
@@ -267,16 +272,77 @@ def retrieval_split(
     Raises:
         InvalidValue: no baseline, no seed that a recipe shares with it, or as in `stages`.
     """
-    if BASELINE not in models:
-        raise InvalidValue("the split of a gain needs the baseline", param="models", given=", ".join(models))
     found = {
-        recipe: {seed: stages(languages, fixed=fixed) for seed, languages in seeds.items()}
+        recipe: {seed: staged(languages, fixed=fixed) for seed, languages in seeds.items()}
         for recipe, seeds in models.items()
     }
+    return split_of(found, target=target, fixed=fixed)
+
+
+@dataclass(frozen=True)
+class Staged:
+    """All that a split needs of one model, without its vectors.
+
+    Attributes:
+        candidates: size of the pool, by language.
+    """
+
+    stages: Mapping[str, Stage]
+    curves: tuple[Curve, ...]
+    candidates: Mapping[str, int]
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values: ids once for each language, answers as a text of 0 and 1."""
+        ids = {language: list(rows.ids) for language, rows in self.stages[STAGES[0]].correct.items()}
+        by_stage = {
+            name: {
+                "layers": dict(stage.layers),
+                "correct": {
+                    language: "".join(str(int(hit)) for hit in rows.statistics[:, 0])
+                    for language, rows in stage.correct.items()
+                },
+            }
+            for name, stage in self.stages.items()
+        }
+        curves = [asdict(curve) for curve in self.curves]
+        return {"ids": ids, "stages": by_stage, "curves": curves, "candidates": dict(self.candidates)}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Staged:
+        """The other way round."""
+        ids = {language: tuple(names) for language, names in value["ids"].items()}
+
+        def rows(language: str, hits: str) -> LanguageRows:
+            return _rows(ids[language], np.array([hit == "1" for hit in hits]))
+
+        by_stage = {
+            name: Stage(
+                stage["layers"], {language: rows(language, hits) for language, hits in stage["correct"].items()}
+            )
+            for name, stage in value["stages"].items()
+        }
+        curves = tuple(Curve(c["processing"], c["language"], tuple(c["accuracy"])) for c in value["curves"])
+        return cls(by_stage, curves, value["candidates"])
+
+
+def staged(languages: Mapping[str, Embedded], *, fixed: int) -> Staged:
+    """`stages` of one model with the size of its pools."""
+    found, curves = stages(languages, fixed=fixed)
+    return Staged(found, curves, {language: part.candidates.shape[1] for language, part in languages.items()})
+
+
+def split_of(found: Mapping[str, Mapping[int, Staged]], *, target: str, fixed: int) -> RetrievalSplit:
+    """The split from what is known of every model: recipe -> seed -> `Staged`.
+
+    Raises:
+        InvalidValue: as `retrieval_split`.
+    """
+    if BASELINE not in found:
+        raise InvalidValue("the split of a gain needs the baseline", param="models", given=", ".join(found))
     banks = Banks.of_measures()
     for recipe, seeds in found.items():
         for stage in STAGES:
-            scores: Scores = {seed: by_stage[stage].correct for seed, (by_stage, _) in seeds.items()}
+            scores: Scores = {seed: one.stages[stage].correct for seed, one in seeds.items()}
             banks.measure(Arm("", recipe, target, stage), scores, get_metric("accuracy"))
 
     def at(recipe: str, stage: str) -> Weights:
@@ -290,9 +356,9 @@ def retrieval_split(
         arms = [arm for stage in ("fixed", "best") for arm in at(recipe, stage)]
         return all(banks.level(arm).low <= guess for arm in arms)
 
-    pools = [part.candidates.shape[1] for part in next(iter(models[BASELINE].values())).values()]
-    guess = float(np.mean([100.0 / size for size in pools]))
-    recipes = [recipe for recipe in models if recipe != BASELINE]
+    pools = next(iter(found[BASELINE].values())).candidates
+    guess = float(np.mean([100.0 / size for size in pools.values()]))
+    recipes = [recipe for recipe in found if recipe != BASELINE]
     parts = {recipe: {name: banks.effect(part(recipe, name)) for name in PARTS} for recipe in recipes}
     p = holm({f"{recipe} {name}": one.p for recipe, own in parts.items() for name, one in own.items()})
     splits = tuple(
@@ -303,8 +369,8 @@ def retrieval_split(
             {name: p[f"{recipe} {name}"] for name in PARTS},
             {stage: banks.effect(at(recipe, stage)) for stage in STAGES},
             {
-                seed: {stage: next(iter(one.layers.values())) for stage, one in by_stage.items()}
-                for seed, (by_stage, _) in found[recipe].items()
+                seed: {stage: next(iter(one.layers.values())) for stage, one in model.stages.items()}
+                for seed, model in found[recipe].items()
             },
             is_floor(recipe),
         )
@@ -315,7 +381,7 @@ def retrieval_split(
     if counted and banks.seeds([arm for recipe in counted for arm in at(recipe, "fixed")]):
         mean = {"gain": banks.effect(mean_of([at(recipe, "fixed") for recipe in counted]))}
         mean |= {name: banks.effect(mean_of([part(recipe, name) for recipe in counted])) for name in PARTS}
-    curves = {(recipe, seed): curve for recipe, seeds in found.items() for seed, (_, curve) in seeds.items()}
+    curves = {(recipe, seed): one.curves for recipe, seeds in found.items() for seed, one in seeds.items()}
     left_open = [
         f"what part of the gain of {split.recipe} is one of the recipe, because {len(split.gain.seeds)} seed(s) cannot "
         "separate it from chance"
