@@ -8,6 +8,7 @@ import errno
 import inspect
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -130,3 +131,14 @@ def _metavar(field: FieldInfo) -> str:
 def _help(field: FieldInfo) -> str:
     default = "from the preset" if field.default == "" else field.default
     return f"{field.description} (default: {default})".replace("%", "%%")
+
+
+def commit_of(folder: Path) -> str:
+    """The commit of a git checkout, with a '+' where files differ from it; '' where there is no checkout."""
+    git = ["git", "-C", str(folder)]
+    try:
+        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True)
+        changed = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, timeout=30)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return commit.stdout.strip() + ("+" if changed.stdout.strip() else "")

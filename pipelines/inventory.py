@@ -6,7 +6,6 @@ Nothing here depends on the time or on chance, so that the same content is the s
 from __future__ import annotations
 
 import re
-import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
@@ -250,17 +249,6 @@ def _steps(lineage: Any, *, last: bool = False) -> Iterator[Mapping[str, Any]]:
         if not last or not isinstance(parent, Mapping):
             yield lineage
         lineage = parent
-
-
-def commit_of(folder: Path) -> str:
-    """The commit of a git checkout, with a '+' where files differ from it; '' where there is no checkout."""
-    git = ["git", "-C", str(folder)]
-    try:
-        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True)
-        changed = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, timeout=30)
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return commit.stdout.strip() + ("+" if changed.stdout.strip() else "")
 
 
 def write_inventory(

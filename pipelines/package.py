@@ -14,8 +14,8 @@ import yaml
 from pydantic import Field
 
 from pipelines.cli import ROOT as PROJECT
-from pipelines.cli import Parameters, command
-from pipelines.inventory import commit_of, write_inventory
+from pipelines.cli import Parameters, command, commit_of
+from pipelines.inventory import write_inventory
 from polystilts.errors import PolystiltsError
 from polystilts.runtime.bundle import open_bundle
 from polystilts.runtime.folders import digest_of, sha256, write_json

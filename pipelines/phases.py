@@ -19,7 +19,7 @@ import torch
 from torch import nn
 from transformers import XLMRobertaModel
 
-from pipelines.cli import ROOT, Parameters
+from pipelines.cli import ROOT, Parameters, commit_of
 from pipelines.demonstration import show_server
 from pipelines.job import Job, repeated_data, training_stages
 from pipelines.micro_encoder import is_micro
@@ -38,7 +38,7 @@ from pipelines.objectives import (
 )
 from pipelines.objectives import prepare as _prepare
 from pipelines.planning import Node, found, planned, size_of
-from pipelines.provenance import as_today, commit_of, flat, recipe_of, root_of, seed_of, shown, stages_of
+from pipelines.provenance import as_today, flat, recipe_of, root_of, seed_of, shown, stages_of
 from pipelines.recipes import (
     ENGLISH_ALONE,
     Plan,

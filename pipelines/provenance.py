@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -101,17 +100,6 @@ def _deciding(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that change what is learnt, as JSON has them."""
     kept = {name: value for name, value in settings.items() if name not in ("save_seconds", "log_every")}
     return {name: list(value) if isinstance(value, tuple) else value for name, value in kept.items()}
-
-
-def commit_of(folder: Path) -> str:
-    """The commit of a git checkout, with a '+' where files differ from it; '' where there is no checkout."""
-    git = ["git", "-C", str(folder)]
-    try:
-        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=True)
-        changed = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, timeout=30)
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return commit.stdout.strip() + ("+" if changed.stdout.strip() else "")
 
 
 def shown(path: Path) -> str:

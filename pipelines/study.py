@@ -453,8 +453,7 @@ def _fertility(job: Job, file: CellFile) -> dict[str, float]:
 
 
 def _setting(parameters: Study, arms: Sequence[Arm], called: Any) -> tuple[tuple[str, str], ...]:
-    from pipelines.cli import ROOT
-    from pipelines.provenance import commit_of
+    from pipelines.cli import ROOT, commit_of
     from polystilts import __version__
 
     bases = dict.fromkeys(called(arm.base, arm.option.name) for arm in arms)

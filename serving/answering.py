@@ -21,7 +21,7 @@ from polystilts.errors import InvalidValue, NotReady, PolystiltsError, TooLarge
 from polystilts.formats import Features, Format
 from polystilts.formats.values import Example, Rejected
 from polystilts.runtime.scheduler import DeadlineExceeded, Done, QueueFull
-from serving.endpoints import Endpoint, Work, check_limits
+from serving.endpoints import Endpoint, Work, check_limits, texts_of
 from serving.http_errors import invalid
 from serving.record import Record
 from serving.runtime import Runtime, Served
@@ -238,9 +238,7 @@ def _prepare(
 
 def _count(item: BaseModel, record: Record) -> None:
     """The item's characters, and the script of its longest text."""
-    texts = [
-        text for _, value in item for text in (value if isinstance(value, list) else [value]) if isinstance(text, str)
-    ]
+    texts = texts_of(item)
     record.characters += sum(map(len, texts))
     script = script_of(max(texts, key=len, default=""))
     record.scripts[script] = record.scripts.get(script, 0) + 1

@@ -15,11 +15,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from polystilts.errors import NoModel, NotReady, PolystiltsError, TooLarge, nearest
+from polystilts.errors import NoModel, NotReady, PolystiltsError, nearest
 from polystilts.formats import words
 from serving import logs, schemas
 from serving.answering import Encoders, answer
-from serving.dialects import Description, Dialect, model_named
+from serving.dialects import Description, Dialect, check_count, model_named
 from serving.dropins import DESCRIPTIONS, TEI
 from serving.endpoints import ENDPOINTS, Endpoint
 from serving.hosts import ANY, LOOPBACK, check_host
@@ -242,13 +242,7 @@ def _items(body: dict[str, Any], several: bool, settings: Settings) -> tuple[lis
     try:
         if several:
             request = schemas.Several[Any].model_validate(body)
-            if len(request.items) > settings.items:
-                raise TooLarge(
-                    f"items has {len(request.items)} items; the limit is {settings.items}",
-                    param="items",
-                    limit=settings.items,
-                    given=len(request.items),
-                )
+            check_count("items", len(request.items), settings)
             return request.items, request.model
         return [body], schemas.Selected.model_validate({"model": body.pop("model", None)}).model
     except ValidationError as error:

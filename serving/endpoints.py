@@ -290,6 +290,12 @@ ENDPOINTS = (
 )
 
 
+def texts_of(item: BaseModel) -> list[str]:
+    """Every text of an item, in the order of its fields."""
+    values = [value if isinstance(value, list) else [value] for _, value in item]
+    return [text for several in values for text in several if isinstance(text, str)]
+
+
 def check_limits(endpoint: Endpoint, item: BaseModel, settings: Settings) -> None:
     """Refuses an item with too many sentences or too long a text, before anything is tokenised.
 

@@ -21,6 +21,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 
 from polystilts.errors import InvalidValue, MissingData, PolystiltsError
+from polystilts.runtime.folders import state_of
 
 logger = logging.getLogger(__name__)
 
@@ -90,7 +91,7 @@ class Keys:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._version = _version(path)
+        self._version = state_of(path)
         self._holders = _read(path)
 
     def check(self, headers: Mapping[str, str], role: Role = "use") -> Holder:
@@ -120,7 +121,7 @@ class Keys:
         return found
 
     def _refresh(self) -> None:
-        version = _version(self._path)
+        version = state_of(self._path)
         if version == self._version:
             return
         self._version = version  # also of a bad file: it is logged once
@@ -149,15 +150,6 @@ def _key(headers: Mapping[str, str]) -> str:
     if scheme.lower() == "bearer":
         return key.strip()
     return headers.get("x-api-key", "").strip()
-
-
-def _version(path: Path) -> tuple[int, int, int] | None:
-    """What tells one state of the file from another; None: it is not there."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_ino, found.st_size
 
 
 def _read(path: Path) -> dict[str, Holder]:

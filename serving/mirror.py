@@ -27,7 +27,7 @@ from polystilts.runtime.models_folder import AT_CHALLENGER
 from polystilts.runtime.pool import Model
 from polystilts.runtime.scheduler import Scheduler
 from serving import schemas
-from serving.endpoints import Endpoint
+from serving.endpoints import Endpoint, texts_of
 from serving.metrics import Metrics
 from serving.runtime import Runtime, Served
 from serving.scripts import script_of
@@ -155,12 +155,7 @@ def _answers(
                 finally:
                     future.cancel()
             predictions.append(model.format.decode(example, rows, outputs))
-        yield script_of(_longest_text(checked)), agree(first, work.finish(predictions))
-
-
-def _longest_text(item: BaseModel) -> str:
-    values = [value if isinstance(value, list) else [value] for _, value in item]
-    return max((text for value in values for text in value if isinstance(text, str)), key=len, default="")
+        yield script_of(max(texts_of(checked), key=len, default="")), agree(first, work.finish(predictions))
 
 
 def agree(first: BaseModel, second: BaseModel) -> bool:

@@ -14,7 +14,7 @@ from pathlib import Path
 from polystilts.errors import ChecksumMismatch, MissingData, NotReady, PolystiltsError
 from polystilts.runtime.backend import Backend
 from polystilts.runtime.bundle import MANIFEST, Bundle, open_bundle
-from polystilts.runtime.folders import write_json
+from polystilts.runtime.folders import state_of, write_json
 from polystilts.runtime.models_folder import CURRENT, SERVING, Delivered, read_current
 from polystilts.runtime.ort import OrtBackend, check_device, usable_cores
 from polystilts.runtime.plan import Plan, best_plan
@@ -82,7 +82,7 @@ class Runtime:
         self._on_swap = on_swap
         self._served: Mapping[str, Served] = {}
         self._refused: Mapping[str, Refused] = {}
-        self._seen: tuple[int, ...] | None = None
+        self._seen: tuple[int, int, int] | None = None
         self._refreshing = threading.Lock()
         self._stop = threading.Event()
         self._draining = False
@@ -178,7 +178,7 @@ class Runtime:
         if self._models is None:
             return
         with self._refreshing:
-            self._seen = _signature(self._models / CURRENT)
+            self._seen = state_of(self._models / CURRENT)
             try:
                 current = read_current(self._models)
             except PolystiltsError as error:
@@ -243,7 +243,7 @@ class Runtime:
         while not self._stop.wait(seconds):
             # A bundle may be mended in its place: copied again, made readable.
             again = bool(self._refused) and time.monotonic() - since > RETRY
-            if self._models is not None and (again or _signature(self._models / CURRENT) != self._seen):
+            if self._models is not None and (again or state_of(self._models / CURRENT) != self._seen):
                 since = time.monotonic()
                 try:
                     self.refresh()
@@ -287,12 +287,3 @@ def _plan(settings: Settings, cores: int, open_backend: OpenBackend, current: Ma
 
 def _unreadable(error: OSError) -> PolystiltsError:
     return MissingData(f"a file cannot be read: {error.filename}: {error.strerror}", given=str(error.filename))
-
-
-def _signature(path: Path) -> tuple[int, ...]:
-    """What changes when a file is replaced or written."""
-    try:
-        found = path.stat()
-    except OSError:
-        return ()
-    return (found.st_mtime_ns, found.st_ino, found.st_size)
