@@ -145,9 +145,9 @@ def base_checkpoint(job: Job) -> Checkpoint:
             allow_patterns=["model.safetensors", "*.json", "sentencepiece.bpe.model"],
         )
     except (HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError, OSError) as error:
-        where = "find" if job.graph is not None else "get it from the hub, nor find"
+        failed = f"find {name}" if job.graph is not None else f"get {name} from the hub, nor find it"
         raise MissingData(
-            f"cannot {where} {name} in the cache: {error}",
+            f"cannot {failed} in the cache: {error}",
             param="--base",
             given=job.base,
         ) from None
