@@ -7,6 +7,8 @@ part of its own English rows and is scored on the rest. A set whose training fil
 - No text is on both sides: rows that share one (XNLI's three hypotheses of a premise, PAWS-X's sentences, the questions
   about a paragraph) form a group, and a hash of the number of a group's first row decides where the group goes.
 - Parallel sets are split by the English file, every other language row by row like it.
+- ``--languages de,es`` makes training files of UD-POS for these out of half of their dev sentences, by a hash of the
+  tokens, so that a sentence that stands twice is on one side. They are the multilingual arm of the study ``typo``.
 - TyDiQA-GoldP's English training file stands in for SQuAD's, which trains XQuAD, MLQA and LAReQA.
 
 The same files give the same folder. Scores from it are no benchmark scores: they say that a set can be read, trained on
@@ -133,12 +135,18 @@ def write_rows(path: Path, rows: Sequence[Any]) -> None:
                 json.dump(list(rows), file, ensure_ascii=False, indent=1)
 
 
-def build(data: Path, out: Path) -> None:
+def build(data: Path, out: Path, languages: Sequence[str] = ()) -> None:
     """Builds the folder: cut files are written, all others linked.
 
+    Args:
+        data: folder in the layout of XTREME's download folder.
+        out: folder to build; must be empty.
+        languages: codes whose UD-POS dev sentences are halved into training and dev files.
+
     Raises:
-        MissingData: `data` is no folder.
-        InvalidValue: `out` holds something or lies inside `data`; languages of a parallel set differ in length.
+        MissingData: `data` is no folder, or has no UD-POS file of a language.
+        InvalidValue: `out` holds something or lies inside `data`; languages of a parallel set differ in length; a
+            language has a UD-POS training file of its own.
         BadRow: a file to be cut cannot be read.
     """
     data, out = data.resolve(), out.resolve()
@@ -148,6 +156,8 @@ def build(data: Path, out: Path) -> None:
         raise InvalidValue(f"{out} must be empty and outside {data}", param="--out", given=str(out))
     for cut in CUTS:
         _cut(cut, data, out)
+    for language in languages:
+        _halve(language, data, out)
     links = {path.relative_to(data): path for path in sorted(data.rglob("*")) if path.is_file()}
     links |= {Path(name): data / other for name, other in STAND_INS.items() if not (data / name).is_file()}
     for name, path in links.items():
@@ -239,13 +249,29 @@ def show(lines: Sequence[Line]) -> None:
     Console(width=130).print(table)
 
 
+def _halve(language: str, data: Path, out: Path) -> None:
+    dev, train = (Path(_pattern("udpos", split, language)) for split in ("validation", "train"))
+    if not (data / dev).is_file():
+        raise MissingData(f"no {data / dev}", param="--languages", given=language)
+    if (data / train).is_file():
+        raise InvalidValue(f"{data / train} is there already", param="--languages", given=language)
+    halves: dict[Path, list[str]] = {train: [], dev: []}
+    for sentence in (data / dev).read_text(encoding="utf-8").split("\n\n"):
+        if tokens := [line.split("\t")[0] for line in sentence.strip("\n").split("\n") if line]:
+            halves[train if hash_of(" ".join(tokens), "cut") % 2 else dev].append(sentence.strip("\n"))
+    for name, sentences in halves.items():
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        (out / name).write_text("\n\n".join(sentences) + "\n", encoding="utf-8")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder in the layout of XTREME's download folder")
     parser.add_argument("--out", type=Path, required=True, help="folder to build; must be empty")
+    parser.add_argument("--languages", default="", help="of UD-POS, ',' between: half of their dev sentences train")
     arguments = parser.parse_args()
     try:
-        build(arguments.data, arguments.out)
+        build(arguments.data, arguments.out, [name for name in arguments.languages.split(",") if name])
     except PolystiltsError as error:
         sys.exit(f"{error.param or 'error'}: {error.message}")
     show(lines_of(RememberedRows(LocalSource(arguments.out))))

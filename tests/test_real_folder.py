@@ -149,3 +149,18 @@ def test_cells_of_many_lines_stay_whole(tmp_path):
     write_rows(path, [{"a": "one\r\ntwo\nthree", "b": "x"}])
     with path.open(encoding="utf-8", newline="") as file:
         assert list(csv.DictReader(file)) == [{"a": "one\r\ntwo\nthree", "b": "x"}]
+
+
+def test_half_of_a_languages_sentences_train_and_none_is_on_both_sides(data: Path, tmp_path: Path) -> None:
+    sentences = [f"Satz\tNOUN\n{n % 30}\tNUM" for n in range(40)]
+    (data / "udpos").mkdir()
+    (data / "udpos/dev-de.tsv").write_text("\n\n".join(sentences) + "\n\n")
+    build(data, tmp_path / "out", ["de"])
+    halves = [(tmp_path / f"out/udpos/{part}-de.tsv").read_text().strip().split("\n\n") for part in ("train", "dev")]
+    assert sorted(halves[0] + halves[1]) == sorted(sentences)
+    assert not set(halves[0]) & set(halves[1])
+    assert min(map(len, halves)) > 8
+    with pytest.raises(MissingData, match="dev-fr"):
+        build(data, tmp_path / "other", ["fr"])
+    with pytest.raises(InvalidValue, match="there already"):
+        build(tmp_path / "out", tmp_path / "again", ["de"])
