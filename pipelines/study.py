@@ -66,16 +66,16 @@ class Design:
 
 
 DESIGNS: Mapping[str, Design] = {
-    "code": Design("cosqa,defect,qqp,snli", "pawsx,udpos,tatoeba"),
+    "code": Design("cosqa,defect,qqp,snli", "xnli,udpos,tatoeba"),
     "typo": Design(
-        "mnli,baseline@en-de-es",
-        "pawsx,xquad",
+        "qqp,baseline@en-de-es",
+        "xnli,xquad",
         options="noise_share=0.5",
         rates=(0.05, 0.1, 0.2),
     ),
-    "low-resource": Design("mnli,squad_v1", "udpos,pawsx,tatoeba", bases="micro:graded"),
+    "low-resource": Design("qqp,squad_v1", "udpos,xnli,tatoeba", bases="micro:graded"),
     "paws": Design("udpos,mnli,udpos+mnli,udpos+mnli+squad_v1", "pawsx", rates=(0.1, 0.2), pairs=True),
-    "scale": Design("mnli,squad_v1", "pawsx,udpos,tatoeba", bases="micro:small,micro"),
+    "scale": Design("qqp,squad_v1", "xnli,udpos,tatoeba", bases="micro:small,micro"),
 }
 
 
