@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails, to_json
 from starlette.datastructures import MutableHeaders
@@ -36,6 +37,9 @@ _ECHO = 100
 
 #: More fields than any request has.
 _FIELDS = 100
+
+#: More lists and objects than any request has; each costs the parser, and the garbage collector, as much as many texts.
+CONTAINERS = 20_000
 
 _OBJECT = TypeAdapter(dict[str, Any])
 
@@ -198,7 +202,8 @@ async def read_object(request: Request, *, limit: int, seconds: float) -> dict[s
         seconds: time in which the body must have arrived.
 
     Raises:
-        UnsupportedMediaType, TooLarge, BodyTimeout, MalformedJson, InvalidValue
+        UnsupportedMediaType, BodyTimeout, MalformedJson, InvalidValue
+        TooLarge: bytes, or lists and objects.
     """
     kind, _, parameter = request.headers.get("content-type", "").partition(";")
     if kind.strip().lower() != "application/json" or parameter.strip().lower() not in ("", "charset=utf-8"):
@@ -212,6 +217,7 @@ async def read_object(request: Request, *, limit: int, seconds: float) -> dict[s
     if announced.isdecimal() and int(announced) > limit:
         raise _body_too_large(limit, int(announced))
     body = await _read_body(request, limit, seconds)
+    _check_containers(body)
     try:
         found = _OBJECT.validate_json(body)
     except ValidationError as error:
@@ -222,6 +228,27 @@ async def read_object(request: Request, *, limit: int, seconds: float) -> dict[s
     if len(found) > _FIELDS:  # each unknown one would be an error of its own
         raise InvalidValue(f"the body has {len(found)} fields", param="body", limit=_FIELDS, given=len(found))
     return found
+
+
+def _check_containers(body: bytes) -> None:
+    """Refuses a body of very many lists and objects before it is parsed: 8 MiB of them would hold it up for seconds.
+
+    Raises:
+        TooLarge
+    """
+    if body.count(b"[") + body.count(b"{") <= CONTAINERS:
+        return
+    # Those in texts do not count. Without escapes, what follows an odd number of quotes is a text.
+    plain = np.frombuffer(body.replace(rb"\\", b"").replace(rb"\"", b""), np.uint8)
+    in_text = np.logical_xor.accumulate(plain == ord('"'))
+    containers = int(np.count_nonzero(((plain == ord("[")) | (plain == ord("{"))) & ~in_text))
+    if containers > CONTAINERS:
+        raise TooLarge(
+            f"the body has {containers} lists and objects; the limit is {CONTAINERS}",
+            param="body",
+            limit=CONTAINERS,
+            given=containers,
+        )
 
 
 async def _read_body(request: Request, limit: int, seconds: float) -> bytes:

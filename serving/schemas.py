@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, RootModel, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, RootModel, StringConstraints, field_validator
 
 Text = Annotated[str, StringConstraints(min_length=1)]
 
@@ -214,6 +214,17 @@ class ModelCard(BaseModel):
     lineage: dict[str, Any]
     self_test: SelfTest
     loaded: bool = Field(description="In memory now; else the next request loads it.")
+
+    @field_validator("exported_with")
+    @classmethod
+    def _scales(cls, notes: dict[str, Any]) -> dict[str, Any]:
+        """Bundles name their int8 after its weights ('per-tensor'); activations have a scale a row, in every recipe."""
+        recipe = notes.get("quantisation")
+        if not isinstance(recipe, dict) or "per_channel" not in recipe:
+            return notes
+        rest = {key: value for key, value in recipe.items() if key not in ("name", "per_channel")}
+        weights = "per-channel" if recipe["per_channel"] else "per-tensor"
+        return {**notes, "quantisation": {"activations": "row-wise", "weights": weights, **rest}}
 
 
 class ModelList(BaseModel):

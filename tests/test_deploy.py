@@ -82,6 +82,7 @@ def test_the_image_is_run_by_nobody_and_writes_to_tmp_alone() -> None:
     assert image.environment["MALLOC_ARENA_MAX"] == "2"
     assert image.environment["BENTOML_CONTAINERIZED"] == "True"
     assert image.environment["BENTOML_DO_NOT_TRACK"] == "True"
+    assert image.environment["FORWARDED_ALLOW_IPS"] == ""  # uvicorn would believe whoever is on loopback
     assert list(image.command[:3]) == ["bentoml", "serve", "serving.service:Polystilts"]
     assert image.command[image.command.index("--timeout-graceful-shutdown") + 1] == str(GRACE)
     assert "/livez" in image.health[-1]
@@ -237,6 +238,22 @@ def test_proxies_have_the_limits_of_the_server() -> None:
     for path in ("/metrics", "/v1/refresh"):
         assert f"location = {path} " in NGINX
         assert next(r for r in routes if r["match"] == {"path": path})["direct_response"]["status"] == 404
+
+
+def test_clients_behind_a_proxy_are_told_apart() -> None:
+    environment = COMPOSE["services"]["server"]["environment"]
+    assert [environment["FORWARDED_ALLOW_IPS"]] == [
+        c["gateway"] for c in COMPOSE["networks"]["default"]["ipam"]["config"]
+    ]
+    # Each proxy says itself who the client is, whatever the client says.
+    assert re.findall(r"proxy_set_header X-Forwarded-For (.+);", NGINX) == ["$remote_addr"]
+    http = ENVOY["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
+    assert http["use_remote_address"]
+    for pod in (pod for path in MANIFESTS for pod in pods(list(yaml.safe_load_all(path.read_text())))):
+        for container in pod["containers"]:
+            names = {entry["name"]: entry.get("value") for entry in container.get("env", ())}
+            if "POLYSTILTS_HOSTS" in names:
+                assert "POLYSTILTS_KEYS" in names or names["FORWARDED_ALLOW_IPS"]
 
 
 def metric_labels() -> dict[str, set[str]]:

@@ -573,8 +573,9 @@ const VIEWS = {
     fields: [{ name: "items", label: "Sentences", one: "Sentence", kind: "list", least: 1, most: 8 }],
     request: (values) => ({ items: values.items.map((one) => ({ text: one })) }),
     // An example is one sentence; beside it stand the two examples that follow it.
+    examples: (task, index) => [0, 1, 2].map((n) => task.examples[(index + n) % task.examples.length]),
     values: (request, task, index) => ({
-      items: [0, 1, 2].map((n) => task.examples[(index + n) % task.examples.length].request.text),
+      items: VIEWS.embed.examples(task, index).map((example) => example.request.text),
     }),
     show: likeness,
   },
@@ -613,6 +614,14 @@ function exampleValues(task, index) {
   const { request } = task.examples[index];
   const view = VIEWS[task.name];
   return view.values ? view.values(request, task, index) : structuredClone(request);
+}
+
+/** Codes of the languages of the example in the form; none of a text of one's own. */
+function codes(task) {
+  const { example } = form(task);
+  if (example === null) return [];
+  const examples = VIEWS[task.name].examples?.(task, example) ?? [task.examples[example]];
+  return [...new Set(examples.flatMap(({ code }) => code.split("-")))];
 }
 
 function requestOf(task) {
@@ -1043,6 +1052,7 @@ async function ask() {
     return;
   }
   const request = requestOf(task);
+  const asked = codes(task);
   $("answer").setAttribute("aria-busy", "true");
   try {
     const options = { method: "POST", body: JSON.stringify(request), signal: running.signal };
@@ -1050,7 +1060,7 @@ async function ask() {
       ...options,
       headers: headers({ "Content-Type": "application/json" }),
     });
-    own.answer = { ...found, request };
+    own.answer = { ...found, request, codes: asked };
   } catch {
     return; // called off: another request or another task has the page
   }
@@ -1089,12 +1099,20 @@ function paintAnswer(fresh = false) {
   }
   const view = VIEWS[state.task.name];
   const picture = view.show(answer.data.result ?? answer.data.results, answer.request);
-  place.replaceChildren(...picture.parts.filter(Boolean), times(answer));
+  place.replaceChildren(...[...picture.parts, unmeasured(answer), times(answer)].filter(Boolean));
   picture.shown?.(place);
   if (fresh) {
     $("said").textContent = picture.said;
     reveal(place);
   }
+}
+
+/** A word of caution where the model was never measured in an example's language; all of them know English. */
+function unmeasured({ codes, data }) {
+  const known = state.models?.find((model) => model.digest === data.model.digest)?.languages;
+  const strange = known ? codes.filter((code) => code !== "en" && !known.includes(code)) : [];
+  const names = new Intl.ListFormat("en").format(strange.map(english));
+  return strange.length > 0 && h("p", { class: "caution" }, `This model was not measured in ${names}: do not rely on it.`);
 }
 
 /** On a small window the answer is below the form: it is brought into view. */
@@ -1148,6 +1166,14 @@ const PROBLEMS = {
 };
 
 function paintProblem(problem, fresh) {
+  if (problem.code === "no_model" && missing(state.task)) {
+    $("answer").replaceChildren(lacking(state.task));
+    if (fresh) {
+      $("said").textContent = "No model for this task yet";
+      reveal($("answer"));
+    }
+    return;
+  }
   const fallback = problem.status >= 500 ? PROBLEMS[500] : PROBLEMS[422];
   const [title, advice, again] = PROBLEMS[problem.status] ?? fallback;
   const wait =
@@ -1221,6 +1247,9 @@ function unmark(area) {
 
 /* ---------------------------------------------------------------- the model's card */
 
+const DEMONSTRATION =
+  "A demonstration, trained on a made-up world of few words: what it says of other texts means nothing.";
+
 function paintModel() {
   const place = $("model");
   const task = state.task;
@@ -1241,13 +1270,14 @@ function paintModel() {
       h("span", { class: "mono", title: model.digest }, model.digest.slice(0, 12)),
       copier(() => model.digest, "the digest", "link"),
     ],
-    ["Precision", model.precision],
+    ["Precision", [model.precision, model.exported_with?.quantisation?.activations].filter(Boolean).join(", ")],
     model.labels?.length ? ["Labels", model.labels.join(", ")] : null,
     ["Self-test", `differs by ${decimals(model.self_test.difference, 4)}, allowed ${model.self_test.tolerance}`],
   ].filter(Boolean);
   place.replaceChildren(
     h("h3", {}, "Model"),
     h("p", { class: "name" }, `${model.name} `, h("span", { class: "hint" }, `version ${model.version}`)),
+    steps(model.lineage).some((step) => step.source === "micro") ? h("p", { class: "caution" }, DEMONSTRATION) : "",
     h(
       "dl",
       {},
@@ -1285,11 +1315,15 @@ function languages(model) {
   ];
 }
 
+function steps(last) {
+  const found = [];
+  for (let step = last; step && typeof step === "object"; step = step.parent) found.unshift(step);
+  return found;
+}
+
 /** Where the weights come from: the encoder first, the delivered model last. */
 function lineage(last) {
-  const steps = [];
-  for (let step = last; step && typeof step === "object"; step = step.parent) steps.unshift(step);
-  const known = steps.filter((step) => step.phase || step.name || step.base);
+  const known = steps(last).filter((step) => step.phase || step.name || step.base);
   if (!known.length) return [];
   const items = known.map((step) => {
     const facts = [
