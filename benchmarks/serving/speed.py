@@ -148,6 +148,10 @@ def added(bench: Bench) -> Figures:
             for (threads, pause), found in session.items()
         },
         http_ms_p50=percentile(np.ravel(http), 0.5),
+        # How far the session's own calls are from their median: what no server can be steadier than.
+        session_over_its_median_ms_p99=percentile(
+            (np.array(calls[threads, PAUSE]) - session[threads, PAUSE]).ravel(), 0.99
+        ),
         over_calls_without_pause_ms_p50=percentile((np.array(http) - session[threads, 0.0]).ravel(), 0.5),
         requests=over.size,
     )

@@ -67,7 +67,7 @@ class OrtBackend:
         folder: a bundle folder whose files have been verified.
         threads: intra-op threads; 0 = all usable cores.
         device: 'cpu' or 'cuda'.
-        spin: idle threads wait awake for the next part of a call: quicker where nothing else needs the cores.
+        spin: threads wait awake for the next part of a running call: quicker where nothing else needs the cores.
 
     Raises:
         UnsafeGraph: by `check_graph`, before ONNX Runtime sees the file; or ONNX Runtime itself refuses it.
@@ -82,6 +82,8 @@ class OrtBackend:
         options.inter_op_num_threads = 1
         # Idle threads that spin steal the cores from tokenising, HTTP and other sessions.
         options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spin else "0")
+        # Else they spin on for some milliseconds after a call, on the core that has its answer to write.
+        options.add_session_config_entry("session.force_spinning_stop", "1")
         # What was checked is what is read: nothing in the file may make it another format.
         options.add_session_config_entry("session.load_model_format", "ONNX")
         options.log_severity_level = 3

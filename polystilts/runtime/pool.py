@@ -16,7 +16,7 @@ import numpy as np
 from polystilts.formats import Format, Pieces, make_format
 from polystilts.runtime.backend import Backend
 from polystilts.runtime.bundle import Bundle, open_bundle, run_self_test
-from polystilts.runtime.cost import SHAPES, CallCost, fit_costs
+from polystilts.runtime.cost import CallCost, fit_costs
 from polystilts.runtime.ort import OrtBackend
 from polystilts.runtime.predictor import Predictor
 from polystilts.runtime.scheduler import Engine
@@ -192,7 +192,7 @@ class Pool:
             predictors.append(Predictor(format_, self._open_backend(bundle.folder, self.wide_threads, True)))
         costs = self._measure(bundle, predictors)
         engine = Engine(predictor.call, costs[0], name=bundle.target)
-        if any(costs[-1].of(*shape) < costs[0].of(*shape) for shape in SHAPES):
+        if len(predictors) > 1:  # which is quicker is decided call by call: a busy start says little about later
             engine = replace(engine, wide=predictors[-1].call, wide_cost=costs[-1])
         return Model(bundle, format_, engine, difference)
 

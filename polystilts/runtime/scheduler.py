@@ -42,6 +42,9 @@ COMPANY = 0.1
 #: One in so many lone calls goes the other way than the cost models say, so that their pace stays known.
 TRIAL = 128
 
+#: Expected milliseconds of calls that a pace keeps when it fades: the next call or two then decide.
+FADED = 20.0
+
 #: A lane that has been in one call for longer, while rows wait, is taken for stuck, in seconds.
 STUCK = 30.0
 
@@ -183,6 +186,11 @@ class _Pace:
             # A machine that slept for an hour was not slow.
             self.measured = 0.95 * self.measured + min(measured, 16 * expected)
             self.expected = 0.95 * self.expected + expected
+
+    def fade(self) -> None:
+        """The pace stays and counts for less: nothing is measured, and the times may have changed."""
+        if self.expected > FADED:
+            self.measured, self.expected = 0.95 * self.measured, 0.95 * self.expected
 
 
 class Scheduler:
@@ -522,7 +530,10 @@ class Scheduler:
         wide = engine.wide_cost.of(len(rows), length) * self._wide_pace.value
         quicker = wide < engine.cost.of(len(rows), length) * self._pace.value
         self._lone += 1
-        return quicker if self._lone % TRIAL else not quicker
+        taken = quicker if self._lone % TRIAL else not quicker
+        if not taken:
+            self._wide_pace.fade()
+        return taken
 
     def _run(self, rows: Sequence[_Row], wide: bool, lane: _Lane) -> None:
         """One call; where it fails, one call for each row, so that a row spoils no other."""

@@ -68,3 +68,11 @@ def test_half_a_file(folder):
     (folder / "model.onnx").write_bytes(data[: len(data) // 2])
     with pytest.raises(UnsafeGraph, match="ONNX Runtime refuses"):
         OrtBackend(folder, threads=1)
+
+
+@pytest.mark.parametrize("spin", [False, True])
+def test_threads_spin_during_a_call_at_most(original, spin):
+    """Spinning on after it, they would have the core that writes the answer."""
+    options = OrtBackend(original, threads=2, spin=spin)._session.get_session_options()
+    assert options.get_session_config_entry("session.intra_op.allow_spinning") == str(int(spin))
+    assert options.get_session_config_entry("session.force_spinning_stop") == "1"

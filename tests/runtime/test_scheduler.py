@@ -461,6 +461,25 @@ def test_now_and_then_the_other_way_is_tried(make: Make, clock: Clock) -> None:
     assert ways.count(False) == 2
 
 
+def test_all_cores_are_taken_again_soon_after_bad_times(make: Make, clock: Clock) -> None:
+    """With one lone call in `TRIAL` to correct it, a pace that kept all its past would take forty of them."""
+    wide = CallCost(4.0, 0.2)
+    model = Model(wide_cost=wide)
+    scheduler = make(2, model)
+    scheduler._wide_pace = _Pace(360.0, 240.0)
+    ways = []
+    for _ in range(7 * TRIAL - 1):
+        future = scheduler.submit(model.engine, [row(10)])
+        call = model.next()
+        ways.append(call.wide)
+        clock.now += (wide if call.wide else MEASURED).of(1, 10) / 1000
+        call.end()
+        result(future)
+        settle(scheduler)
+    assert ways[: TRIAL - 1] == [False] * (TRIAL - 1)
+    assert ways[-10:] == [True] * 10
+
+
 # Who is let in
 
 
