@@ -13,7 +13,7 @@ export MLFLOW_LOGGING_LEVEL ?= WARNING
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 export TOKENIZERS_PARALLELISM ?= true
 
-.PHONY: help quickstart test ci test-server test-uv test-page test-real test-spark test-image test-rolling fuzz soak bench-serving lint serve ui screenshots bench protocol check-hub micro-encoder lock clean
+.PHONY: help quickstart test ci test-server test-uv test-page test-real test-spark test-image test-rolling fuzz soak bench-serving lint serve ui screenshots bench coverage protocol check-hub micro-encoder lock clean
 .DEFAULT_GOAL := help
 
 help: ## what there is
@@ -93,6 +93,9 @@ screenshots: $(BIN)/.installed ## docs/page*.png, from the models of the last jo
 bench: $(BIN)/.installed ## benchmarks; each prints a table and writes benchmarks/results/NAME.json
 	$(BIN)/python -m benchmarks.training
 	$(BIN)/python -m benchmarks.micro_world
+
+coverage: $(BIN)/.installed ## how often the studies' 95 % intervals hold the truth, by simulation; about 90 minutes, WORLDS=400 for less
+	$(BIN)/python -m benchmarks.coverage --worlds $(or $(WORLDS),4000)
 
 protocol: $(BIN)/.installed ## writes docs/protocol.md from the catalogue
 	$(BIN)/python -m pipelines.tasks --write-protocol

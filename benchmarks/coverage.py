@@ -5,12 +5,14 @@ their own), lets the code of `polystilts.analysis.studies` look at them, and cou
 92 to 98 % of the worlds; a test is to reject in 2 to 8 % of those without an effect (or fewer, where it says so).
 `tests/analysis/studies/test_coverage.py` runs the same simulations with fewer worlds.
 
-Usage: ``python -m benchmarks.coverage [--worlds 4000] [--only NAME]``
+Usage: ``python -m benchmarks.coverage [--worlds 4000] [--only NAME]``. All of them are written to
+``benchmarks/results/coverage.json``; the exit status is 1 where one lies outside its bounds.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -361,26 +363,31 @@ def _simulations() -> list[Simulation]:
 SIMULATIONS = _simulations()
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--worlds", type=int, default=4000, help="of each simulation")
     parser.add_argument("--only", default="", help="simulations whose name contains this")
     arguments = parser.parse_args()
-    figures = {}
+    figures, outside = {}, []
     for simulation in SIMULATIONS:
         if arguments.only not in simulation.name:
             continue
         share = simulation.share(arguments.worlds)
         low, high = simulation.bounds
         mark = "" if low <= share <= high else f"  outside {low:.3f} to {high:.3f}"
+        outside += [simulation.name] if mark else []
         print(f"{share:.3f}  {simulation.name}{mark}", flush=True)
         figures[simulation.name] = round(share, 4)
     if not arguments.only:
-        path = write_result(
-            "coverage", figures, worlds=arguments.worlds, versions=versions(["numpy", "scipy", "statsmodels"])
-        )
-        print(f"\nwrote {path}")
+        about = {
+            "worlds": arguments.worlds,
+            "bounds": {simulation.name: simulation.bounds for simulation in SIMULATIONS},
+            "outside": outside,
+            "versions": versions(["numpy", "scipy", "statsmodels"]),
+        }
+        print(f"\nwrote {write_result('coverage', figures, **about)}")
+    return 1 if outside else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -30,6 +30,8 @@ class TaskKnobs(_Settings):
     batch_size: int | None = Field(None, ge=1)
     warmup_share: float | None = Field(None, ge=0, lt=1)
     weight_decay: float | None = Field(None, ge=0)
+    selection: Literal["best", "last"] | None = None
+    evaluations: int | None = Field(None, ge=1)
 
 
 class TrainingKnobs(_Settings):
@@ -124,6 +126,9 @@ class Preset(_Settings):
     """A whole run."""
 
     description: str
+    protocol: Literal["jiant", "xtreme", "own"] = Field(
+        "own", description="whose hyper-parameters these are: those that differ are warm-up, decay, length, selection"
+    )
     source: str
     base: str
     intermediate: str = ""

@@ -457,13 +457,14 @@ def test_every_row_of_tydiqas_dev_files_is_scored_and_counted(tmp_path: Path) ->
     assert shown == reported and all(0 < reported[code] < sizes[code] for code in sizes)
 
 
-# 14. Rates of 2e-5 and more without warm-up make some seeds of XLM-R large collapse.
+# 14. Rates of 2e-5 and more without warm-up make some seeds of XLM-R large collapse. XTREME's own scripts have them, so
+# that protocol is asked for by name, and the presets of the other one avoid them.
 
 
 REAL_PRESETS = [
     path.stem
     for path in sorted((Path(__file__).parents[1] / "presets").glob("*.yaml"))
-    if load_preset(path.stem).base.startswith("FacebookAI/xlm-roberta")
+    if load_preset(path.stem).base.startswith("FacebookAI/xlm-roberta") and load_preset(path.stem).protocol != "xtreme"
 ]
 
 

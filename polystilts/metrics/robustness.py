@@ -1,9 +1,9 @@
 """How far answers hold when the input changes but its meaning does not, and how far probabilities can be believed.
 
 Everything is computed from prediction banks (`BankRow`) of the same rows, clean and changed, paired by language and id;
-calibration needs the probability of each predicted label, which banks do not hold. Intervals are 95 % bootstrap
-intervals over units, for *these checkpoints* (a claim about a recipe needs seeds); units are drawn jointly for all
-languages where the task is parallel. All figures are in points, 0 to 100.
+calibration needs the probability of each answer (`BankRow.probability`), which pairs and choices have. Intervals are
+95 % bootstrap intervals over units, for *these checkpoints* (a claim about a recipe needs seeds); units are drawn
+jointly for all languages where the task is parallel. All figures are in points, 0 to 100.
 """
 
 from __future__ import annotations
