@@ -98,7 +98,7 @@ def prepare(job: Job, part: TaskPart, parent: Checkpoint, phase: str, *, encode:
     Args:
         encode: else they are counted and stay empty, as many as examples.
     """
-    settings = settings_for(part.task, max_length=row_limit(job, parent))
+    settings = settings_of(job, part.task, parent)
     most = job.preset.recipe.rows if phase == "intermediate" else 0
     examples: dict[str, dict[str, list[Row]]] = {}
     for spec in part.sets:
@@ -267,6 +267,12 @@ def _limited(rows: list[Row], limit: int) -> list[Row]:
     if not limit or len(rows) <= limit:
         return rows
     return sorted(rows, key=lambda row: (hash_of(row.id, "checkpoint limit"), row.id))[:limit]
+
+
+def settings_of(job: Job, task: TaskSpec, parent: Checkpoint) -> FormatSettings:
+    """How a task's rows are encoded in its training: as long as the task or its knobs say, where the encoder can."""
+    own = job.knobs(task.name).max_length
+    return settings_for(replace(task, max_length=own) if own else task, max_length=row_limit(job, parent))
 
 
 def row_limit(job: Job, parent: Checkpoint) -> int:

@@ -31,8 +31,8 @@ from pipelines.objectives import (
     loop_settings,
     models_of,
     objective_of,
-    row_limit,
     selection_of,
+    settings_of,
     tasks_of,
     text_lineage,
 )
@@ -66,7 +66,6 @@ from pipelines.scoring import (
 from polystilts import __version__
 from polystilts.data.roles import missing_languages
 from polystilts.errors import MissingData
-from polystilts.evaluation import settings_for
 from polystilts.formats import Pieces
 from polystilts.runtime.folders import digest_of
 from polystilts.runtime.ort import usable_cores
@@ -230,7 +229,7 @@ def _train(job: Job, phase: str, name: str, plan: Plan, parent: Checkpoint, *, r
         todo = 0 if there else expected_updates(job, phase, plan, parent)
         job.graph.add(key, Node(phase, name, f"{phase} {label}", size_of(parent), there, updates=todo))
         about = {"phase": phase, "name": name, "recipe": recipe, "seed": job.seed}
-        own = settings_for(plan.tasks[0].task, max_length=row_limit(job, parent)) if phase == "target" else None
+        own = settings_of(job, plan.tasks[0].task, parent) if phase == "target" else None
         return found(place) if there else planned(parent, key, about, own)
     if place.is_dir():
         job.say(f"  {phase} {label}: done before, found in {shown(place)}")

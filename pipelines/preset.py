@@ -29,9 +29,11 @@ class TaskKnobs(_Settings):
     learning_rate: float | None = Field(None, gt=0, le=0.1)
     batch_size: int | None = Field(None, ge=1)
     warmup_share: float | None = Field(None, ge=0, lt=1)
+    warmup_updates: int | None = Field(None, ge=0)
     weight_decay: float | None = Field(None, ge=0)
     selection: Literal["best", "last"] | None = None
     evaluations: int | None = Field(None, ge=1)
+    max_length: int | None = Field(None, ge=8)
 
 
 class TrainingKnobs(_Settings):
@@ -41,6 +43,7 @@ class TrainingKnobs(_Settings):
     learning_rate: float = Field(1e-5, gt=0, le=0.1)
     batch_size: int = Field(32, ge=1)
     warmup_share: float = Field(0.1, ge=0, lt=1)
+    warmup_updates: int = Field(0, ge=0, description="in place of the share; 0 = the share")
     weight_decay: float = Field(0.01, ge=0)
     clip: float = Field(1.0, gt=0)
     max_tokens: int = Field(2048, ge=16, description="padded tokens of a micro-batch")
@@ -51,6 +54,7 @@ class TrainingKnobs(_Settings):
     selection: Literal["", "best", "last"] = Field("", description="'' = as the task says")
     evaluations: int = Field(10, ge=1)
     patience: int = Field(0, ge=0)
+    max_length: int = Field(0, ge=0, description="of a row in pieces, in place of the task's own; 0 = the task's")
     frozen: tuple[str, ...] = ()
     layer_decay: float = Field(1.0, gt=0, le=1, description="rate of a layer, as a share of that above; 1 = all alike")
     robust: Literal["", "adversarial", "smoothing"] = Field("", description="perturbed embeddings; '' = none")
@@ -135,7 +139,7 @@ class Preset(_Settings):
     targets: str
     submission: tuple[Benchmark, ...] = ()
     seed: int = Field(0, ge=0)
-    max_length: int = Field(0, ge=0, description="rows no longer than this, whatever the task says; 0 = the task's")
+    max_length: int = Field(0, ge=0, description="rows no longer than this, whatever else is said; 0 = no limit")
     training: TrainingKnobs = TrainingKnobs()
     tasks: dict[str, TaskKnobs] = {}
     recipe: RecipeKnobs = RecipeKnobs()

@@ -66,7 +66,7 @@ that set, and SQuAD 2.0's rows about XQuAD's paragraphs with them; only where no
 stay. Seeds are replicates of a recipe, never candidates.
 
 `best` keeps the weights with the best metric on checkpoint rows, `last` those of the last update. A preset may set
-either for all tasks; lineage keeps which it was.
+either, for all tasks or for one; lineage and tables say which it was.
 
 ### Training
 

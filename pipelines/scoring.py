@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,11 @@ from pipelines.objectives import row_limit
 from pipelines.planning import Node, size_of
 from pipelines.provenance import recipe_of, seed_of, shown, stages_of
 from polystilts.analysis.summary import Summary, summarise
+from polystilts.data.conditions import CLEAN, Condition
 from polystilts.data.roles import evaluation_languages
 from polystilts.data.roles import training_rows as english_rows
 from polystilts.errors import InvalidValue
-from polystilts.evaluation import ScoredRows, evaluate, evaluate_trivial, scored_rows, settings_for
+from polystilts.evaluation import Evaluation, ScoredRows, evaluate, evaluate_trivial, scored_rows, settings_for
 from polystilts.formats import FormatSettings, Pieces, make_format
 from polystilts.formats.sentence import retrieval_layer
 from polystilts.metrics import get_metric
@@ -85,48 +86,73 @@ def predictor_of(job: Job, checkpoint: Checkpoint, settings: FormatSettings) -> 
     )
 
 
+def scoring_key(job: Job, spec: TaskSpec, checkpoint: Checkpoint, recipe: str, *, condition: Condition = CLEAN) -> str:
+    """Of the scoring of a checkpoint: everything that the rows of its bank depend on."""
+    settings, layer = scoring_settings(job, spec, checkpoint)
+    about = {
+        "phase": "evaluate",
+        "task": spec.name,
+        "checkpoint": checkpoint.weights,
+        "data": evaluation_data(job, spec),
+        "limit": job.preset.evaluation.limit,
+        "layer": layer,
+        "settings": settings.to_json(),
+        "seed": seed_of(job, checkpoint),
+        "recipe": recipe,
+        "code": code_digest(),
+    }
+    return digest_of(about | ({} if condition == CLEAN else {"condition": condition.name}))
+
+
 def score_cell(job: Job, spec: TaskSpec, checkpoint: Checkpoint, recipe: str) -> Cell:
     """Scores a checkpoint zero-shot in every language that is there; the bank goes to Parquet and to MLflow."""
-    languages = evaluation_languages(job.source, spec)
     settings, layer = scoring_settings(job, spec, checkpoint)
-    limit, seed = job.preset.evaluation.limit, seed_of(job, checkpoint)
-    key = digest_of(
-        {
-            "phase": "evaluate",
-            "task": spec.name,
-            "checkpoint": checkpoint.weights,
-            "data": evaluation_data(job, spec),
-            "limit": limit,
-            "layer": layer,
-            "settings": settings.to_json(),
-            "seed": seed,
-            "recipe": recipe,
-            "code": code_digest(),
-        }
-    )
+    key = scoring_key(job, spec, checkpoint, recipe)
     bank = job.output / "evaluations" / f"{spec.name}-{file_name(recipe)}-{key[:16]}.parquet"
     served = settings if layer is None else settings_for(spec, layers=[layer], max_length=settings.max_length)
+    what = f"{spec.name} from {recipe}"
     if job.graph is not None:
         there = bank.is_file()
-        label, count = f"score {spec.name} from {recipe}", 0 if there else len(rows_of(job, spec))
-        job.graph.add(key, Node("evaluate", spec.name, label, size_of(checkpoint), there, rows=count))
+        count = 0 if there else len(rows_of(job, spec))
+        job.graph.add(key, Node("evaluate", spec.name, f"score {what}", size_of(checkpoint), there, rows=count))
         return Cell(spec, recipe, checkpoint, served, [], bank, key)
     if bank.is_file():
-        job.say(f"  score {spec.name} from {recipe}: done before, found in {shown(bank)}")
+        job.say(f"  score {what}: done before, found in {shown(bank)}")
         return Cell(spec, recipe, checkpoint, served, read_bank(bank), bank, key)
-    rows = rows_of(job, spec)
     predictor = predictor_of(job, checkpoint, settings)
     parameters = {
-        "task": spec.name,
-        "recipe": recipe,
-        "seed": seed,
-        "languages": ",".join(languages),
+        "languages": ",".join(evaluation_languages(job.source, spec)),
         "encoder_parameters": size_of(checkpoint),
-        "rows": len(rows),
+        "rows": len(rows_of(job, spec)),
     }
-    with job.tracker.run("evaluate", f"evaluate/{spec.name} from {recipe}", key, parameters) as run:
+    result, run_id = score(job, predictor, spec, checkpoint, recipe, bank, key, what, parameters)
+    return Cell(spec, recipe, checkpoint, served, result.rows, bank, key, run_id)
+
+
+def score(
+    job: Job,
+    predictor: Predictor,
+    spec: TaskSpec,
+    checkpoint: Checkpoint,
+    recipe: str,
+    bank: Path,
+    key: str,
+    what: str,
+    parameters: Mapping[str, Any],
+    condition: Condition = CLEAN,
+) -> tuple[Evaluation, str]:
+    """Scores in a run of its own, writes the bank, and gives what was found with the id of the run.
+
+    Args:
+        what: is scored, in words.
+        parameters: of the run, beside task, recipe and seed.
+    """
+    _, layer = scoring_settings(job, spec, checkpoint)
+    rows, seed = rows_of(job, spec), seed_of(job, checkpoint)
+    parameters = {"task": spec.name, "recipe": recipe, "seed": seed, **parameters}
+    with job.tracker.run("evaluate", f"evaluate/{what}", key, parameters) as run:
         with progress_bar(job.console) as bar:
-            line = bar.add_task(f"score {spec.name} from {recipe}", total=len(rows), note="")
+            line = bar.add_task(f"score {what}", total=len(rows), note="")
 
             def progress(count: int) -> None:
                 stop_if_asked()
@@ -136,20 +162,22 @@ def score_cell(job: Job, spec: TaskSpec, checkpoint: Checkpoint, recipe: str) ->
                 predictor,
                 job.source,
                 spec,
-                languages,
+                evaluation_languages(job.source, spec),
                 recipe=recipe,
                 seed=seed,
-                limit=limit,
                 layer=layer,
                 progress=progress,
                 rows=rows,
+                condition=condition,
             )
-        write_bank(bank, result.rows)
+        write_bank(bank, result.rows, None if condition == CLEAN else result.about)
         mlflow.log_artifact(str(bank), "bank")
         mlflow.log_metrics(scores_of(spec, result.rows))
+        for language, counts in result.about["noise"].items():
+            mlflow.log_metric(f"character_rate/{language}", counts["character_rate"])
         for at, accuracy in result.layer_curve.items():
             mlflow.log_metric("accuracy_at_layer", accuracy, step=at)
-    return Cell(spec, recipe, checkpoint, served, result.rows, bank, key, run.info.run_id)
+    return result, run.info.run_id
 
 
 def rows_of(job: Job, spec: TaskSpec) -> ScoredRows:
@@ -218,6 +246,20 @@ def score_checkpoint(job: Job, spec: TaskSpec, checkpoint: Checkpoint) -> Cell:
     return score_cell(job, spec, checkpoint, recipe_of(checkpoint))
 
 
+def protocol_of(job: Job, cells: Sequence[Cell]) -> str:
+    """Whose hyper-parameters made these cells, and which checkpoint of every training was kept."""
+    kept: dict[str, list[str]] = {}
+    for cell in cells:
+        if cell.spec.train_task:
+            own = kept.setdefault(str(cell.checkpoint.lineage.get("selection", "unknown")), [])
+            own += [cell.spec.name] if cell.spec.name not in own else []
+    if len(kept) < 2:
+        said = "".join(f", {name} checkpoint" for name in kept)
+    else:
+        said = "".join(f", {name} checkpoint of {' '.join(targets)}" for name, targets in kept.items())
+    return f"{job.preset.protocol}{said}"
+
+
 def summary_of(job: Job, cells: Sequence[Cell], *, name: str = "summary") -> Summary:
     """The result table on report rows, with the trivial baselines beside it; logged to the job's run.
 
@@ -229,6 +271,7 @@ def summary_of(job: Job, cells: Sequence[Cell], *, name: str = "summary") -> Sum
         {name: trivial_rows(job, spec) for name, spec in {cell.spec.name: cell.spec for cell in cells}.items()},
         source=job.source.name,
         seed=job.seed,
+        protocol=protocol_of(job, cells),
     )
     folder = job.output / "reports"
     folder.mkdir(parents=True, exist_ok=True)

@@ -13,13 +13,13 @@ from pydantic import Field
 
 from pipelines.cli import command
 from pipelines.job import Job, JobParameters, names
+from pipelines.pretraining_sizes import pretraining_sizes
 from pipelines.recipes import KNOBS
 from pipelines.sweep import Arm, Sweep, arms_of
 from polystilts.errors import InvalidValue, PolystiltsError, Problems
 from polystilts.runtime.folders import digest_of
 from polystilts.tasks import get_task
 from polystilts.tasks.catalogue import TASKS
-from polystilts.tasks.languages import LANGUAGES
 from polystilts.tasks.recipe import parse_recipe
 
 if TYPE_CHECKING:
@@ -417,17 +417,13 @@ def _task_sizes(job: Job, recipes: Sequence[str]) -> dict[str, int]:
 def _texts(files: Sequence[CellFile]) -> dict[str, Any]:
     """How much text of each language the first base has read, as far as it is known."""
     from pipelines.provenance import root_of
-    from polystilts.runtime.folders import read_json
     from polystilts.training.checkpoint import open_checkpoint
 
     root = root_of(open_checkpoint(files[0].checkpoint).lineage)
     if sizes := root.get("text_sizes"):
         return {"sizes": dict(sizes), "size_unit": "of English"}
-    record = Path(files[0].base) / "pretraining.json"
-    if record.is_file() and (read := read_json(record).get("languages")):
-        # What is not in the list has not been read.
-        sizes = dict.fromkeys(LANGUAGES, 0.0) | {language: float(one["tokens"]) for language, one in read.items()}
-        return {"sizes": sizes, "size_unit": "tokens"}
+    if known := pretraining_sizes(Path(files[0].base)):
+        return {"sizes": known, "size_unit": "tokens"}
     return {"cc100": True} if any(name in files[0].base.lower() for name in ("xlm-r", "xlmr")) else {}
 
 
@@ -460,6 +456,8 @@ def _setting(parameters: Study, arms: Sequence[Arm], called: Any) -> tuple[tuple
     amount = f"{preset.recipe.updates} updates" if preset.recipe.updates else "as many updates as its epochs have"
     return (
         ("preset", parameters.preset),
+        ("protocol", preset.protocol),
+        ("checkpoints kept", preset.training.selection or "best or last, as each task says"),
         ("bases", "; ".join(bases)),
         ("intermediate training", f"{amount}, {preset.recipe.rows or 'all'} rows of each task"),
         ("knobs changed", parameters.knobs or "none"),

@@ -523,7 +523,7 @@ def test_early_stopping_reads_rows_drawn_over_the_whole_file(tmp_path: Path) -> 
     write(tmp_path, "squad/train-v1.1.json", squad({"t": ("a", "a")}))
     write(tmp_path, "squad/dev-v1.1.json", squad(rows))
     preset = SimpleNamespace(max_length=64, evaluation=SimpleNamespace(checkpoint_limit=20))
-    clean = SimpleNamespace(noise_share=0.0, noise_rate=0.0, noise_kinds="all")
+    clean = SimpleNamespace(noise_share=0.0, noise_rate=0.0, noise_kinds="all", max_length=0)
     job: Any = SimpleNamespace(source=LocalSource(tmp_path), preset=preset, seed=0, knobs=lambda name: clean)
     parent = open_checkpoint(tiny_encoder(tmp_path / "encoder"))
     task = get_task("squad_v1")

@@ -19,6 +19,7 @@ import numpy as np
 from scipy.stats import t as student
 
 from polystilts.errors import InvalidValue
+from polystilts.metrics import robustness
 from polystilts.metrics.bank import BankRow
 from polystilts.metrics.core import Floats, Metric
 
@@ -28,14 +29,8 @@ LEVEL = 0.95
 _BLOCK = 4_000_000
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """A number with its 95 % percentile interval and standard error over rows, in points (0 to 100)."""
-
-    value: float
-    low: float
-    high: float
-    standard_error: float
+class Estimate(robustness.Estimate):
+    """A number with its 95 % percentile interval, that can be asked whether a value lies in it."""
 
     def __contains__(self, value: float) -> bool:
         return self.low <= value <= self.high

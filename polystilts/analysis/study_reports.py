@@ -7,6 +7,7 @@ makes it, for the study itself and for whoever rebuilds it later, so both have t
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import groupby
@@ -17,6 +18,7 @@ import numpy as np
 
 from polystilts.analysis import BASELINE
 from polystilts.analysis.cells import PLAIN
+from polystilts.analysis.recipes import MIN_SEEDS
 from polystilts.analysis.report import (
     Column,
     DataLine,
@@ -40,22 +42,26 @@ from polystilts.analysis.report.figures import (
     layer_curves,
     noise_curves,
 )
-from polystilts.analysis.report.paper import PUBLISHED, paper_section
+from polystilts.analysis.report.paper import LIMIT_NOTES, PUBLISHED, paper_section
+from polystilts.analysis.report.values import count
 from polystilts.analysis.studies import common
 from polystilts.analysis.studies.code import code_study
 from polystilts.analysis.studies.common import (
     CLEAN,
+    LIMITS,
     Arm,
     Banks,
     Cell,
     Effect,
     Result,
+    condition_said,
     gain,
     is_repeat,
     mean_of,
     noise_of,
     trained_in,
 )
+from polystilts.analysis.studies.lines import Slope
 from polystilts.analysis.studies.low_resource import LowResourceResult, cc100_sizes, low_resource_study
 from polystilts.analysis.studies.paws import PawsResult, paws_study
 from polystilts.analysis.studies.retrieval import Staged, split_of
@@ -65,6 +71,7 @@ from polystilts.errors import BadRow, MissingData, UnknownName
 from polystilts.metrics import get_metric
 from polystilts.metrics.bank import BankRow
 from polystilts.runtime.folders import read_json, write_json
+from polystilts.tasks.catalogue import TASKS
 from polystilts.tasks.languages import LANGUAGES
 
 SCHEMA_VERSION = 1
@@ -75,8 +82,26 @@ STUDY = "study.json"
 #: Recipes that one picture of languages can show beside each other.
 _SERIES = 4
 
-#: Tables whose numbers are levels and no differences.
-_LEVELS = ("measures", "calibration", "curves", "losses")
+#: Tables whose numbers are levels and no differences -> what they are called.
+_LEVELS: Mapping[str, str] = {"measures": "score", "calibration": "error", "curves": "score", "losses": "loss, %"}
+
+#: Tables whose numbers are neither levels nor differences -> what they are called.
+_RELATIONS: Mapping[str, str] = {"relations": "slope", "ranks": "correlation"}
+
+#: Columns that are called otherwise than a study calls them.
+_TITLES = {"p_holm": "p (Holm)", "p_inferior": "p (inferior)", "p_best": "p (better than each)", "slope_of": "slope on"}
+
+#: Columns of differences without an interval; of numbers of any size.
+_SIGNED, _ANY_SIZE = ("gain_small", "gain_large"), ("size",)
+
+#: What the marks in tables of studies mean.
+_MARKS: Mapping[str, str] = {
+    **LIMIT_NOTES,
+    "=": "the recipe has learnt the target's training task",
+    "loses": "shown over all languages (Holm)",
+    "gains": "shown over all languages (Holm)",
+    "non-inferior": "a loss of 1 point is excluded",
+}
 
 #: Parts of an interval, in columns of a study's table.
 _PARTS = ("value", "low", "high")
@@ -215,10 +240,11 @@ def report_of(file: StudyFile, read: Read) -> Report:
     first, second = _two_sentences(result.answer)
     estimates: tuple[KeyEstimate, ...] = ()
     if result.effect is not None:
-        name, note = EFFECTS[file.question], ""
-        if isinstance(result.effect, Effect):
-            seeds = len(result.effect.seeds)
-            note = f"{result.effect.rows:,} rows, {seeds} seed{'s' * (seeds != 1)}"
+        name, effect, note = EFFECTS[file.question], result.effect, ""
+        if isinstance(effect, Effect):
+            note = f"{count(effect.rows, 'row')}, {count(len(effect.seeds), 'seed')}"
+        elif isinstance(effect, Slope):
+            note = f"{count(effect.points, 'gain')} of languages, {effect.families} families"
         estimates = (KeyEstimate(name, result.effect, note=note),)
     tables = tuple(table_of(table) for table in result.tables if table.lines)
     grids = [section for base in file.bases for section in _grid(asked, base)]
@@ -226,21 +252,22 @@ def report_of(file: StudyFile, read: Read) -> Report:
     behind = Section(
         "Everything behind the answer", ("Differences carry their sign; all rows are report rows.",), (), tables
     )
+    left_open = [*map(_gap, result.not_concluded), *(gap for _, gaps in splits for gap in gaps)]
+    ran = _ran(file)
+    if len(ran.seeds) < MIN_SEEDS:
+        # Every report says by itself what too few seeds leave open.
+        left_open = [gap for gap in left_open if common.ABOUT_CHANCE not in gap.what.lower()]
     return Report(
         name=f"study-{file.question}",
         title=title,
         question=result.question,
         answer=(first, second),
         source=file.source,
-        ran=_ran(file),
+        ran=ran,
         command=file.command,
         estimates=estimates,
         sections=(*sections, *grids, *(section for section, _ in splits), behind),
-        unconcluded=(
-            *map(_gap, result.not_concluded),
-            *(gap for _, gaps in splits for gap in gaps),
-            *(_gap(what) for what in file.missing),
-        ),
+        unconcluded=(*left_open, *map(_gap, file.missing)),
     )
 
 
@@ -253,26 +280,33 @@ def main_table(file: StudyFile, read: Read) -> Report:
     if not file.cells:
         raise MissingData("a study without cells has nothing to report", param="cells", given=0)
     asked = _read(replace(file, cells=tuple(cell for cell in file.cells if cell.condition == CLEAN)), read)
-    cells, choice, floor = _gains_of(asked, asked.base)
+    cells, choice, limits = _gains_of(asked, asked.base)
     if all(recipe == BASELINE for recipe, _ in cells):
         raise MissingData("no recipe beside the baseline was scored", param="cells", given=0)
     # The numbers of XLM-R large stand beside real data only.
-    section = paper_section(cells, choice, floor=floor, published=() if file.source == "micro" else PUBLISHED)
-    targets = list(dict.fromkeys(target for _, target in cells))
+    section = paper_section(cells, choice, limits=limits, published=() if file.source == "micro" else PUBLISHED)
+    left_open = [f"{r} on {t}, because {LIMITS[limit]}" for (r, t), limit in limits.items() if r != BASELINE]
+    gains = [
+        effect
+        for (recipe, target), effect in cells.items()
+        if recipe != BASELINE and (recipe, target) not in limits and not is_repeat(recipe, target)
+    ]
+    above, below = sum(effect.low > 0 for effect in gains), sum(effect.high < 0 for effect in gains)
     return Report(
         name="main-table",
         title="Intermediate tasks against targets",
         question="What does each English intermediate task change on each target, zero-shot?",
         answer=(
-            f"The table has {len(cells)} cells of {len(targets)} targets from {asked.base}; every difference is to the "
-            "baseline without an intermediate task, paired on rows and seeds.",
-            "A cell marked floor or = supports no conclusion.",
+            f"From {asked.base}, of {count(len(gains), 'difference')} to the baseline without an intermediate task "
+            f"{above or 'none'} above 0 and {below or 'none'} below it have a 95 % interval, not adjusted for their "
+            "number, that leaves out 0.",
+            "Differences are paired on rows and seeds; a cell marked floor, ceiling or = supports no conclusion.",
         ),
         source=file.source,
         ran=_ran(file),
         command=file.command,
         sections=(section,),
-        unconcluded=tuple(_gap(what) for what in file.missing),
+        unconcluded=tuple(map(_gap, [*left_open, *file.missing])),
     )
 
 
@@ -282,23 +316,36 @@ def _ran(file: StudyFile) -> Ran:
 
 
 def table_of(table: common.Table, *, prefix: str = "") -> Table:
-    """A study's table as a report shows it: value, low and high are one column, floor and `=` are marks."""
+    """A study's table as a report shows it: value, low and high are one column, the end of the scale and `=` are
+    marks."""
     name = prefix + table.name.replace("_", "-")
     keys = list(table.lines[0])
     ranged = [key[: -len("value")] for key in keys if key.endswith("value") and f"{key[:-5]}low" in keys]
-    signed = table.name not in _LEVELS
-    marks = [key for key in ("floor", "same", "verdict", "non_inferior") if key in keys]
-    hidden = {f"{one}{part}" for one in ranged for part in ("low", "high")} | {*marks, "claim", "smallest"}
+    level, relation = _LEVELS.get(table.name, ""), _RELATIONS.get(table.name, "")
+    hidden = {f"{one}{part}" for one in ranged for part in ("low", "high")} | {*_MARKING, "claim", "smallest"}
+    # That a score differs from 0 is no news; that a loss does, is.
+    hidden |= {"p"} if level == "score" else set()
     shown = [key for key in keys if key not in hidden and any(line[key] is not None for line in table.lines)]
+    marks = [_marks(line) for line in table.lines]
     return Table(
         name,
         table.title,
-        tuple(_column(key, ranged, signed) for key in shown),
-        tuple(tuple(_value(line, key, ranged, signed, marks) for key in shown) for line in table.lines),
-        note="=: the recipe has learnt the target's training task. floor: not above the trivial baseline."
-        if marks
-        else "",
+        tuple(_column(key, ranged, level, relation) for key in shown),
+        tuple(
+            tuple(_value(line, key, ranged, level, own) for key in shown)
+            for line, own in zip(table.lines, marks, strict=True)
+        ),
+        note=" ".join(f"{mark}: {said}." for mark, said in _MARKS.items() if any(mark in own for own in marks)),
     )
+
+
+#: Columns of a study's table that become marks.
+_MARKING = ("limit", "same", "verdict", "non_inferior")
+
+
+def _marks(line: common.Line) -> list[str]:
+    words = [line.get("limit"), "=" * bool(line.get("same")), line.get("verdict")]
+    return [word for word in (*words, "non-inferior" * bool(line.get("non_inferior"))) if word]
 
 
 @dataclass(frozen=True)
@@ -310,16 +357,15 @@ class Range:
     high: float
 
 
-def _column(key: str, ranged: Sequence[str], signed: bool) -> Column:
+def _column(key: str, ranged: Sequence[str], level: str, relation: str) -> Column:
     if key.endswith("value") and key[:-5] in ranged:
-        own = key[:-5].strip("_").replace("_", " ") or ("difference" if signed else "score")
-        return Column(own, signed=signed or key != "value")
-    titles = {"p_holm": "p (Holm)", "p_inferior": "p (inferior)"}
-    number = 3 if key == "p" or key.startswith("p_") or key.endswith("_p") else 1
-    return Column(titles.get(key, key.replace("_", " ")), digits=number)
+        own = key[:-5].strip("_").replace("_", " ") or level or relation or "difference"
+        return Column(own, signed=not level or key != "value", digits=2 if relation else 1)
+    digits = 3 if key == "p" or key.startswith("p_") else None if key in _ANY_SIZE else 1
+    return Column(_TITLES.get(key, key.replace("_", " ")), signed=key in _SIGNED, digits=digits)
 
 
-def _value(line: common.Line, key: str, ranged: Sequence[str], signed: bool, marks: Sequence[str]) -> Any:
+def _value(line: common.Line, key: str, ranged: Sequence[str], level: str, marks: Sequence[str]) -> Any:
     stem = key[:-5] if key.endswith("value") else None
     if stem is None or stem not in ranged:
         value = line[key]
@@ -329,12 +375,11 @@ def _value(line: common.Line, key: str, ranged: Sequence[str], signed: bool, mar
     if any(line[f"{stem}{part}"] is None for part in _PARTS):
         return None
     found = Range(*(float(line[f"{stem}{part}"]) for part in _PARTS))
-    if stem or not signed:
+    if stem:
         return found
-    words = {"floor": "floor", "same": "=", "non_inferior": "non-inferior"}
-    mark = " ".join(str(line[name]) if name == "verdict" else words[name] for name in marks if line[name])
-    if line.get("floor"):
-        return Marked(found, mark, "nothing")
+    mark = " ".join(marks)
+    if level or line.get("limit"):
+        return Marked(found, mark, "" if level else "nothing")
     return Marked(found, mark, "good" if found.low > 0 else "bad" if found.high < 0 else "")
 
 
@@ -385,9 +430,13 @@ def _two_sentences(answer: str) -> tuple[str, str]:
 
 def _gap(text: str) -> Gap:
     what, _, why = text.partition(", because ")
-    return Gap(
-        f"{what[:1].upper()}{what[1:]}.", f"{why[:1].upper()}{why[1:]}." if why else "It failed, or was not run."
-    )
+    return Gap(f"{_begun(what)}.", f"{_begun(why)}." if why else "It failed, or was not run.")
+
+
+def _begun(text: str) -> str:
+    """With a capital letter, unless it begins with the name of a task or a recipe."""
+    name = re.split(r"[^a-z0-9_]", text, maxsplit=1)[0]
+    return text if name in TASKS or name == BASELINE else f"{text[:1].upper()}{text[1:]}"
 
 
 # What every report has: gains by task and target, and by language
@@ -395,11 +444,11 @@ def _gap(text: str) -> Gap:
 
 def _gains_of(
     asked: Asked, base: str
-) -> tuple[dict[tuple[str, str], Effect], dict[tuple[str, str], float], list[tuple[str, str]]]:
-    """By recipe and target, on clean text: the baseline's level and the others' gains; means on choice rows; floors."""
+) -> tuple[dict[tuple[str, str], Effect], dict[tuple[str, str], float], dict[tuple[str, str], str]]:
+    """By recipe and target, on clean text: the baseline's level and the others' gains; means on choice rows; limits."""
     banks = asked.banks(base)
     cells: dict[tuple[str, str], Effect] = {}
-    floor = []
+    limits = {}
     for recipe, target in ((recipe, target) for recipe in banks.recipes for target in banks.targets):
         arm, before = Arm(base, recipe, target), Arm(base, BASELINE, target)
         if arm not in banks or before not in banks:
@@ -408,19 +457,20 @@ def _gains_of(
             cells[recipe, target] = banks.level(arm)
         elif banks.seeds([arm, before]):
             cells[recipe, target] = banks.effect(gain(base, recipe, target))
-        if banks.is_floor(arm, banks.languages([arm])[target]):
-            floor.append((recipe, target))
+        arms = [arm] if recipe == BASELINE else [arm, before]
+        if limit := banks.limit(arms, banks.languages(arms)[target]):
+            limits[recipe, target] = limit
     choice = {(recipe, target): score for (own, recipe, target), score in asked.choice.items() if own == base}
-    return cells, choice, floor
+    return cells, choice, limits
 
 
 def _grid(asked: Asked, base: str) -> Iterator[Section]:
     """Gains of every recipe on every target, from one base, on clean text; and by language."""
     banks = asked.banks(base)
-    cells, choice, floor = _gains_of(asked, base)
+    cells, choice, limits = _gains_of(asked, base)
     if not any(recipe != BASELINE for recipe, _ in cells):
         return
-    section = paper_section(cells, choice, floor=floor, published=())
+    section = paper_section(cells, choice, limits=limits, published=())
     ending = "" if base == asked.base else f"-{asked.file.bases.index(base) + 1}"
     tables = tuple(replace(table, name=f"gains-by-target{ending}") for table in section.tables)
     pictures = [
@@ -432,7 +482,7 @@ def _grid(asked: Asked, base: str) -> Iterator[Section]:
         drawing = language_dots(dots, size_title=str(asked.file.settings.get("size_unit", "GiB")))
         caption = (
             "Gain by language, the mean over the targets that have it, with 95 % intervals; languages stand under "
-            "their family, behind each the text that the base has read."
+            "their family" + (", behind each the text that the base has read." if _sizes(asked) else ".")
         )
         pictures.append(Picture(f"gains-by-language{ending}", caption, drawing))
     yield Section(f"Gains by intermediate task and target, from {base}", (), tuple(pictures), tables)
@@ -520,7 +570,7 @@ def _code(asked: Asked) -> tuple[Result, list[Section]]:
             columns=list(dict.fromkeys(column for _, column in values)),
             row_title="pair",
             unit="points, code minus natural language",
-            weak=frozenset((f"{line.code} − {line.natural}", line.target) for line in lines if line.floor),
+            weak=frozenset((f"{line.code} − {line.natural}", line.target) for line in lines if line.limit),
         )
         caption = "Margins of code tasks over their partners in natural language, by target."
         pictures.append(Picture("margins-by-target", caption, drawing, "margins"))
@@ -579,7 +629,8 @@ def _noise_training(asked: Asked) -> Section | None:
             plain = arm._replace(base=asked.base)
             if plain in banks and banks.seeds([arm, plain]):
                 effect = banks.effect({arm: 1.0, plain: -1.0})
-                lines.append((f"{arm.recipe} on {arm.target}", base[len(asked.base) + 2 :], arm.condition, effect))
+                condition = condition_said(arm.condition)
+                lines.append((f"{arm.recipe} on {arm.target}", base[len(asked.base) + 2 :], condition, effect))
     if not lines:
         return None
     table = Table(
@@ -604,6 +655,13 @@ def _low_resource(asked: Asked) -> tuple[Result, list[Section]]:
     )
     points = [_point(line.language, {"": line.gain}, {line.language: line.size}) for line in found.by_language]
     unit = settings.get("size_unit", "GiB")
+    sized = [
+        replace(table, title=f"{table.title}; size: the text that the base has read ({unit})")
+        if table.lines and "size" in table.lines[0]
+        else table
+        for table in found.tables
+    ]
+    found = replace(found, tables=tuple(sized))
     pictures = []
     if points:
         drawing = gain_by_size(
@@ -622,7 +680,7 @@ def _low_resource(asked: Asked) -> tuple[Result, list[Section]]:
 def _line(found: LowResourceResult) -> Line | None:
     """Through the means of gain and log text, with the slope of all; the band is the slope's alone."""
     slope = found.relations[0].slope if found.relations else None
-    seen = [(line.size, line.gain.value) for line in found.by_language if line.size and not line.floor]
+    seen = [(line.size, line.gain.value) for line in found.by_language if line.size and line.counts]
     if slope is None or len(seen) < 2:
         return None
     logs = np.log2([size for size, _ in seen])
@@ -658,7 +716,7 @@ def _paws(asked: Asked) -> tuple[Result, list[Section]]:
         caption = "Every recipe by every measure, as differences to the baseline. Bold: the interval excludes 0."
         pictures.append(Picture("measures-by-recipe", caption, drawing, "measures"))
     rates = {0.0: "accuracy"} | {
-        noise[0]: f"accuracy {condition}"
+        noise[0]: f"accuracy {condition_said(condition)}"
         for condition in dict.fromkeys(cell.condition for cell in asked.cells)
         if (noise := noise_of(condition))
     }

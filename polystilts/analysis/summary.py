@@ -93,12 +93,14 @@ class Summary:
         seed: the one seed behind every cell.
         recipes: in the order of the tables, the baseline first.
         targets: in the order given.
+        protocol: whose hyper-parameters, and which checkpoints were kept; '' = not known.
     """
 
     source: str
     seed: int
     recipes: tuple[str, ...]
     targets: tuple[TargetResult, ...]
+    protocol: str = ""
 
     @property
     def banner(self) -> str:
@@ -108,8 +110,9 @@ class Summary:
     @property
     def provenance(self) -> str:
         """Source, rows and seeds, in words."""
+        protocol = f" Protocol: {self.protocol}." if self.protocol else ""
         return (
-            f"Source: {self.source}. Rows: report rows, which no choice has used. One seed ({self.seed}): "
+            f"Source: {self.source}.{protocol} Rows: report rows, which no choice has used. One seed ({self.seed}): "
             "the 95 % intervals are over rows and speak of this checkpoint, not of the recipe."
         )
 
@@ -147,6 +150,7 @@ def summarise(
     *,
     source: str,
     seed: int,
+    protocol: str = "",
     resamples: int = 2000,
 ) -> Summary:
     """Build the tables of one job from its prediction banks.
@@ -158,6 +162,7 @@ def summarise(
         trivial: bank rows of each target's trivial baseline; a target may be missing.
         source: where the rows come from.
         seed: of the fine-tuning; also of the resampling.
+        protocol: as `Summary` has it.
         resamples: of the bootstrap.
 
     Raises:
@@ -177,7 +182,7 @@ def summarise(
         )
         for name in names
     )
-    return Summary(source=source, seed=seed, recipes=recipes, targets=targets)
+    return Summary(source=source, seed=seed, recipes=recipes, targets=targets, protocol=protocol)
 
 
 def _report(rows: Sequence[BankRow], target: str, recipe: str) -> list[BankRow]:

@@ -49,6 +49,8 @@ class TrainingSettings:
 
     Attributes:
         learning_rate: peak, reached after `warmup_share` of the updates, then linear to 0.
+        warmup_updates: in place of the share, where it is not 0; where they are more than all updates, the peak is not
+            reached (XTREME's scripts have 500, whatever the set's size).
         clip: largest norm of an update's gradient.
         precision: 'fp32', 'bf16' (autocast over fp32 master weights) or 'auto' (bf16 where the hardware has it).
         evaluations: how often the checkpoint rows are scored, evenly spaced; the last update always is.
@@ -64,6 +66,7 @@ class TrainingSettings:
 
     learning_rate: float = 1e-5
     warmup_share: float = 0.1
+    warmup_updates: int = 0
     weight_decay: float = 0.01
     adam_beta2: float = 0.999
     adam_epsilon: float = 1e-8
@@ -225,7 +228,8 @@ def _optimizer(module: nn.Module, settings: TrainingSettings) -> torch.optim.Ada
 
 
 def _rate(step: int, total: int, settings: TrainingSettings) -> float:
-    warmup = max(1, round(settings.warmup_share * total)) if settings.warmup_share else 0
+    share = max(1, round(settings.warmup_share * total)) if settings.warmup_share else 0
+    warmup = settings.warmup_updates or share
     if step < warmup:
         return settings.learning_rate * (step + 1) / warmup
     return settings.learning_rate * (total - step) / max(1, total - warmup)

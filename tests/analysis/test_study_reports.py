@@ -109,7 +109,7 @@ def test_noise_training_is_a_section_of_its_own() -> None:
     report = report_of(file, banks.__getitem__)
     [table] = [table for table in report.tables if table.name == "training-with-noise"]
     assert {row[1] for row in table.rows} == {"noise_share=0.5"}
-    assert {"noise:10:held-out", "clean"} <= {row[2] for row in table.rows}
+    assert {"noise 10 % held-out", "clean"} <= {row[2] for row in table.rows}
     assert {"noise-held-out", "noise-held-out-2"} <= {picture.name for picture in report.pictures}
 
 
@@ -123,7 +123,7 @@ def test_one_seed_supports_no_claim() -> None:
 def test_missing_cells_are_named() -> None:
     file, banks = study_of("code")
     file = replace(file, missing=("udpos from qqp, because target/udpos from qqp failed",))
-    assert ("Udpos from qqp.", "Target/udpos from qqp failed.") in [
+    assert ("udpos from qqp.", "Target/udpos from qqp failed.") in [
         (gap.what, gap.why) for gap in report_of(file, banks.__getitem__).gaps
     ]
 
@@ -156,9 +156,14 @@ def test_what_is_refused(tmp_path: Path) -> None:
 def test_tables_of_studies() -> None:
     from polystilts.analysis.studies.common import Table
 
-    line = {"target": "pawsx", "value": 1.0, "low": 0.5, "high": 1.5, "p": 0.01, "floor": False, "same": True}
-    found = table_of(Table("some_table", "A table", (line, {**line, "floor": True})))
+    line = {"target": "pawsx", "value": 1.0, "low": 0.5, "high": 1.5, "p": 0.01, "limit": "", "same": True}
+    found = table_of(Table("some_table", "A table", (line, {**line, "limit": "floor"})))
     assert [column.title for column in found.columns] == ["target", "difference", "p"]
     first, second = (row[1] for row in found.rows)
     assert (first.mark, first.look) == ("=", "good")
     assert (second.mark, second.look) == ("floor =", "nothing")
+    assert found.note.startswith("floor: ") and "=: " in found.note and "non-inferior" not in found.note
+    level = table_of(
+        Table("curves", "Levels", ({"target": "pawsx", "value": 9.0, "low": 8.0, "high": 10.0, "p": 0.0},))
+    )
+    assert [(column.title, column.signed) for column in level.columns] == [("target", False), ("score", False)]

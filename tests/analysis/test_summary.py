@@ -56,6 +56,12 @@ def rendered(summary: Summary, width: int) -> str:
     return console.file.getvalue()
 
 
+def test_tables_name_their_protocol() -> None:
+    named = summarise(CELLS, TRIVIAL, source="micro", seed=42, protocol="jiant, best checkpoint", resamples=20)
+    for text in (named.markdown(), " ".join(rendered(named, 200).split()), named.to_json()["caption"]):
+        assert "Protocol: jiant, best checkpoint." in text
+
+
 def test_means_and_differences_leave_english_and_choice_rows_out(summary: Summary) -> None:
     xnli = summary.targets[0]
     assert summary.recipes == ("baseline", "mnli", "squad_v1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -10,15 +11,17 @@ from rich.console import Console
 
 from pipelines.cli import ROOT
 from pipelines.job import Job
-from pipelines.objectives import loop_settings, selection_of
+from pipelines.objectives import loop_settings, selection_of, settings_of
 from pipelines.phases import train_target
 from pipelines.planning import Graph
 from pipelines.preset import PRESETS, load_preset, with_knobs
 from pipelines.recipes import shared_knobs, target_plan
+from pipelines.scoring import Cell, protocol_of
 from polystilts.data.source import RememberedRows, open_source
 from polystilts.errors import Problems
+from polystilts.formats import FormatSettings
 from polystilts.tasks import get_task
-from polystilts.training.checkpoint import open_checkpoint
+from polystilts.training.checkpoint import Checkpoint, open_checkpoint
 from tests.world.encoder import tiny_encoder
 
 PROTOCOLS = {
@@ -100,10 +103,51 @@ def test_xtremes_hyper_parameters(task: str, size: str, tmp_path: Path) -> None:
     assert (knobs.epochs, knobs.batch_size, knobs.weight_decay, knobs.clip) == (epochs, rows, decay, 1.0)
     plan = target_plan(job, job.task(task), ("en",))
     assert selection_of(plan, shared_knobs(job, [task])) == selection
-    assert (knobs.warmup_share > 0) == (task in ("squad_v1", "tydiqa"))
-    assert min(get_task(task).max_length, job.preset.max_length or 512) == LENGTHS[task]
     settings = loop_settings(knobs, selection=selection, seed=0, lm_head_rate=1.0)
     assert (settings.weight_decay, settings.evaluations) == (decay, knobs.evaluations)
+    assert (settings.warmup_share, settings.warmup_updates) == (0, 500 if task in ("squad_v1", "tydiqa") else 0)
+    assert length_of(job, task, tmp_path) == LENGTHS[task]
+
+
+@pytest.mark.parametrize("name", ["xlmr-base", "xlmr-large-paper"])
+def test_jiants_lengths(name: str, tmp_path: Path) -> None:
+    job = job_of(name, tmp_path)
+    for task in ("mnli", "pawsx", "udpos", "panx"):
+        assert length_of(job, task, tmp_path) == 256
+    assert length_of(job, "squad_v1", tmp_path) == 384 and length_of(job, "copa", tmp_path) == 128
+
+
+def test_a_length_is_the_tasks_own_then_its_knob_within_the_presets_and_the_encoders(tmp_path: Path) -> None:
+    for knobs, length in (
+        ("", 128),
+        ("training.max_length=160", 160),
+        ("training.max_length=160 tasks.udpos.max_length=40", 40),
+        ("tasks.udpos.max_length=9999", 512),
+    ):
+        assert length_of(job_of("xlmr-base-xtreme", tmp_path, knobs), "udpos", tmp_path) == length
+    assert load_preset("micro").max_length == 96
+    assert length_of(job_of("micro", tmp_path, "tasks.udpos.max_length=200"), "udpos", tmp_path) == 96
+
+
+def test_tables_say_whose_protocol_and_which_checkpoints(tmp_path: Path) -> None:
+    def cell(target: str, selection: str, recipe: str = "baseline") -> Cell:
+        kept = Checkpoint(tmp_path, "", {"selection": selection})
+        return Cell(get_task(target), recipe, kept, FormatSettings("pair"), [], tmp_path, "")
+
+    job = job_of("xlmr-base-xtreme", tmp_path)
+    best = [cell("xnli", "best"), cell("udpos", "best"), cell("udpos", "best", "mnli"), cell("tatoeba", "last")]
+    assert protocol_of(job, best) == "xtreme, best checkpoint", "Tatoeba is not trained"
+    assert protocol_of(job, [*best, cell("xquad", "last")]) == (
+        "xtreme, best checkpoint of xnli udpos, last checkpoint of xquad"
+    )
+    assert protocol_of(job, [cell("tatoeba", "best")]) == "xtreme"
+
+
+def length_of(job: Job, task: str, folder: Path) -> int:
+    """The row length of a task's training with an encoder of 512 positions, as XLM-R's; its weights are not opened."""
+    config = tiny_encoder(folder / "long") / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"max_position_embeddings": 514}), encoding="utf-8")
+    return settings_of(job, job.task(task), Checkpoint(config.parent, "", {})).max_length
 
 
 def test_the_protocols_differ_where_they_are_said_to(tmp_path: Path) -> None:
@@ -114,10 +158,11 @@ def test_the_protocols_differ_where_they_are_said_to(tmp_path: Path) -> None:
             one, two = ours.knobs(task), theirs.knobs(task)
             assert (one.warmup_share, one.weight_decay, one.learning_rate) == (0.1, 0.01, 1e-5)
             assert one.warmup_share > two.warmup_share and one.weight_decay > two.weight_decay
+            assert one.warmup_updates == 0
         assert (ours.knobs("squad_v1").selection, theirs.knobs("squad_v1").selection) == ("", "last")
 
 
-@pytest.mark.parametrize("knob", ["selection=last", "evaluations=7"])
+@pytest.mark.parametrize("knob", ["selection=last", "evaluations=7", "warmup_updates=3", "max_length=40"])
 def test_a_tasks_own_knob_is_in_the_key_of_its_training_alone(tmp_path: Path, knob: str) -> None:
     base = str(tiny_encoder(tmp_path / "encoder"))
 

@@ -47,6 +47,12 @@ def test_a_study_takes_the_sizes_of_its_first_base(tmp_path: Path) -> None:
     assert _texts([cell(other)]) == {"cc100": True}, "without a record its name says that it is XLM-R"
 
 
+def test_a_study_refuses_a_bad_record(tmp_path: Path) -> None:
+    folder = written(tiny_encoder(tmp_path / "base"), {"languages": {"en": 5}})
+    with pytest.raises(Problems, match=r"pretraining.json: languages.en"):
+        _texts([cell(folder)])
+
+
 def cell(folder: Path) -> CellFile:
     """A finished cell, of which the base and its checkpoint count here."""
     return CellFile(

@@ -89,6 +89,18 @@ class TestSchedule:
         line(tmp_path, 10, warmup_share=warmup, recorder=log)
         assert log.column("learning_rate") == pytest.approx(expected)
 
+    @pytest.mark.parametrize(
+        ("updates", "expected"),
+        [
+            (2, [0.05, 0.1, 0.1, 0.0875, 0.075, 0.0625, 0.05, 0.0375, 0.025, 0.0125]),
+            (40, [0.0025 * (step + 1) for step in range(10)]),
+        ],
+    )
+    def test_a_number_of_updates_decides_before_the_share(self, tmp_path, updates, expected):
+        log = Log()
+        line(tmp_path, 10, warmup_share=0.5, warmup_updates=updates, recorder=log)
+        assert log.column("learning_rate") == pytest.approx(expected)
+
     def test_a_part_of_an_objective_has_the_rates_of_the_whole(self, tmp_path):
         whole, part = Log(), Log()
         line(tmp_path / "a", 10, recorder=whole)

@@ -202,6 +202,9 @@ def name_points(axes: Axes, places: Sequence[tuple[float, float, str]]) -> None:
     pixels = axes.transData.transform([(x, y) for x, y, _ in places]) if places else np.zeros((0, 2))
     scale = axes.figure.dpi / 72
     taken = [(x - 4 * scale, y - 4 * scale, x + 4 * scale, y + 4 * scale) for x, y in pixels]
+    # The line at 0.
+    zero = float(axes.transData.transform((1.0, 0.0))[1])
+    taken.append((-math.inf, zero - scale, math.inf, zero + scale))
     for (x, y), (_, _, name) in zip(pixels, places, strict=True):
         wide, tall = 5.6 * len(name) * scale, 9 * scale
         tried = []

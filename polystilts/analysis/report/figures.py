@@ -208,7 +208,10 @@ def language_dots(
             places.append(at)
             at += 1
         at += 0.35
-    labels = [f"{language.name}  {_size(language.size, size_title)}" for language in ordered]
+    sized = any(not math.isnan(language.size) for language in ordered)
+    labels = [
+        f"{language.name}  {_size(language.size, size_title)}" if sized else language.name for language in ordered
+    ]
     across = max(1, min(len(series), 4))
     down = max(1, math.ceil(len(series) / across))
     width = max(WIDTH, max(map(len, labels)) * CHARACTER + 1.7 * across)
@@ -436,6 +439,13 @@ def _curves(
                 at = np.array(x, dtype=float) + shift
                 if apart:
                     axes.vlines(at, np.clip(low, *limits), np.clip(high, *limits), color=colour, linewidth=1.2)
+                    # An interval that goes on ends in an arrow.
+                    for beyond, edge, arrow in ((low < limits[0], limits[0], "v"), (high > limits[1], limits[1], "^")):
+                        if beyond.any():
+                            (tips,) = axes.plot(
+                                at[beyond], np.full(beyond.sum(), edge), arrow, color=colour, markersize=4
+                            )
+                            tips.set(clip_on=False, in_layout=False)
                 else:
                     axes.fill_between(at, low, high, color=colour, alpha=0.13, linewidth=0)
                 every = (place % 4, 4) if len(x) > 13 else 1
@@ -513,7 +523,7 @@ def _log_ticks(axes: Axes, sizes: Sequence[float]) -> None:
         return
     low, high = min(sizes), max(sizes)
     axes.set_xlim(low / 1.6, high * 1.6)
-    if high / low >= 20:
+    if high / low >= 200:
         ticks = [10.0**power for power in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)]
     else:
         ticks = [2.0**power for power in range(math.floor(math.log2(low)), math.ceil(math.log2(high)) + 1)]

@@ -152,8 +152,8 @@ _LIGHT = """--ink: #1c2430; --soft: #5c6675; --line: #dfe3e8; --back: #ffffff; -
 #: Characters from which the text of a cell gets a wider column.
 _LONG = 28
 
-#: Runs beyond which their table is folded.
-_FOLDED = 12
+#: Runs, and rows of another table, beyond which the table is folded.
+_FOLDED, _LONG_TABLE = 12, 25
 
 
 def html(report: Report) -> str:
@@ -236,7 +236,17 @@ class _Page:
         for picture in section.pictures:
             self._picture(picture)
         for table in section.tables:
-            self._table(self.main, table, f"Table {self.numbers[table.name]}", self.report.note)
+            label = f"Table {self.numbers[table.name]}"
+            place = self._folded(f"{label}: {table.caption} ({len(table.rows)} rows)", len(table.rows), _LONG_TABLE)
+            self._table(place, table, label, self.report.note)
+
+    def _folded(self, summary: str, rows: int, most: int) -> Element:
+        """Where a table of so many rows goes: it is folded from more than `most` rows on."""
+        if rows <= most:
+            return self.main
+        place = _add(self.main, "details")
+        _add(place, "summary", summary, dir="auto")
+        return place
 
     def _picture(self, picture: Picture) -> None:
         self.pictures += 1
@@ -297,14 +307,10 @@ class _Page:
         for name, value in run_facts(self.report):
             _add(listed, "dt", name, dir="auto")
             _add(listed, "dd", value, dir="auto")
-        place: Element = self.main
         if data := data_table(self.report):
-            self._table(place, data)
+            self._table(self.main, data)
         if runs := run_table(self.report):
-            if len(ran.runs) > _FOLDED:
-                place = _add(self.main, "details")
-                _add(place, "summary", f"All {len(ran.runs)} runs")
-            self._table(place, runs)
+            self._table(self._folded(f"All {len(ran.runs)} runs", len(ran.runs), _FOLDED), runs)
 
 
 def _cell(line: Element, column: Column, kind: str, cell: Value | Marked, *, first: bool) -> None:

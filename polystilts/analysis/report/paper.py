@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from polystilts.analysis import BASELINE
 from polystilts.analysis.report.figures import heat_map
@@ -25,11 +26,19 @@ from polystilts.analysis.report.values import (
     joined,
     plain,
 )
+from polystilts.analysis.studies.common import CEILING
 from polystilts.errors import MissingData
 from polystilts.tasks.catalogue import get_task
+from polystilts.tasks.recipe import repeats
 
 #: How the row of the best recipe of every target is called.
 BEST = "best per target, chosen on choice rows"
+
+#: What the marks of both ends of the scale mean.
+LIMIT_NOTES: Mapping[str, str] = {
+    "floor": "not shown to be above the trivial baseline",
+    "ceiling": f"{CEILING:g} points or more, so that there is no room for an effect",
+}
 
 #: Titles of the two columns of means.
 MEAN, MEAN_WITHOUT = "mean", "mean without retrieval"
@@ -86,7 +95,7 @@ def paper_section(
     cells: Mapping[tuple[str, str], Ranged],
     choice: Mapping[tuple[str, str], float],
     *,
-    floor: Collection[tuple[str, str]] = (),
+    limits: Mapping[tuple[str, str], str] = MappingProxyType({}),
     rows: str = "report rows",
     published: Sequence[Published] = PUBLISHED,
 ) -> Section:
@@ -97,8 +106,8 @@ def paper_section(
             paired on rows and seeds; both in points with their intervals. A pair that is missing was not measured.
         choice: zero-shot means on choice rows by (recipe, target), the baseline's among them: on these alone the best
             recipe of a target is chosen.
-        floor: cells that are not above the trivial baseline. Where both a recipe and the baseline are, their difference
-            is shown in grey, enters no mean, and is not chosen.
+        limits: 'floor' or 'ceiling' by (recipe, target): where the baseline is, and where both a recipe and the
+            baseline are. Such a difference is shown in grey, enters no mean, and is not chosen.
         rows: on which rows the cells were scored, in words.
 
     Raises:
@@ -110,14 +119,18 @@ def paper_section(
     targets = list(dict.fromkeys(target for _, target in cells))
     recipes = [recipe for recipe in dict.fromkeys(recipe for recipe, _ in cells) if recipe != BASELINE]
     retrieval = {target for target in targets if get_task(target, param="target").format == "sentence"}
-    nothing = frozenset((r, t) for r in recipes for t in targets if {(r, t), (BASELINE, t)} <= set(floor))
+    nothing = frozenset(cell for cell in limits if cell[0] != BASELINE)
+    same = frozenset((r, t) for r in recipes for t in targets if repeats(r, {t, get_task(t).train_task} - {""}))
     counted = [target for target in targets if not any(name == target for _, name in nothing)]
-    chosen = {target: best_recipe(choice, target, nothing) for target in targets}
-    own = {recipe: {target: _difference(recipe, cells, target, nothing) for target in targets} for recipe in recipes}
+    chosen = {target: best_recipe(choice, target, nothing | same) for target in targets}
+    own = {
+        recipe: {target: _difference(cells, (recipe, target), limits, same) for target in targets} for recipe in recipes
+    }
     best = {target: _chosen(chosen[target], own, target) for target in targets}
-    lines = {BASELINE: {target: _baseline(cells, target, floor) for target in targets}, **own, BEST: best}
-    means = {MEAN: counted}
-    if 0 < len(retrieval) < len(targets):
+    lines = {BASELINE: {target: _baseline(cells, target, limits) for target in targets}, **own, BEST: best}
+    # Of one target a mean says what its column says.
+    means = {MEAN: counted} if counted and len(targets) > 1 else {}
+    if means and 0 < len(retrieval & set(counted)) < len(counted):
         means[MEAN_WITHOUT] = [target for target in counted if target not in retrieval]
     table = Table(
         "main-table",
@@ -125,20 +138,21 @@ def paper_section(
         f"with 95 % intervals ({rows})",
         (Column("intermediate task"), *(Column(title, signed=True) for title in (*targets, *means))),
         tuple(
-            (name, *line.values(), *(_mean(line, over, signed=name != BASELINE) for over in means.values()))
+            (name, *line.values(), *(_mean(name, line, over, same) for over in means.values()))
             for name, line in lines.items()
         ),
-        note=_note(targets, counted, retrieval),
+        note=_note(targets, list(means)[:1] and counted, retrieval, bool(same), limits),
     )
     pictures = []
     if recipes:
         drawing = heat_map(
             {(r, t): cells.get((r, t)) for r in recipes for t in targets}, rows=recipes, columns=targets, weak=nothing
         )
-        caption = (
-            "Differences to the baseline. Bold: the interval excludes 0. In brackets: recipe and baseline are both at "
-            "the floor, and the difference means nothing."
-        )
+        caption = "Differences to the baseline. Bold: the interval excludes 0."
+        if nothing:
+            caption += (
+                " In brackets: both sides are at the floor, or at the ceiling, and their difference says nothing."
+            )
         pictures = [Picture(table.name, caption, drawing, table.name)]
     return Section("The paper's main table", (), tuple(pictures), (table, *_beside(cells, best, published)))
 
@@ -163,25 +177,26 @@ def best_recipe(
 
 
 def _baseline(
-    cells: Mapping[tuple[str, str], Ranged], target: str, floor: Collection[tuple[str, str]]
+    cells: Mapping[tuple[str, str], Ranged], target: str, limits: Mapping[tuple[str, str], str]
 ) -> Marked | None:
     found = cells.get((BASELINE, target))
     if found is None:
         return None
-    return Marked(found, "floor" if (BASELINE, target) in floor else "", signed=False)
+    return Marked(found, limits.get((BASELINE, target), ""), signed=False)
 
 
 def _difference(
-    recipe: str, cells: Mapping[tuple[str, str], Ranged], target: str, nothing: Collection[tuple[str, str]]
+    cells: Mapping[tuple[str, str], Ranged],
+    cell: tuple[str, str],
+    limits: Mapping[tuple[str, str], str],
+    same: Collection[tuple[str, str]],
 ) -> Marked | None:
-    found = cells.get((recipe, target))
+    found = cells.get(cell)
     if found is None or is_missing(found):
         return None
-    if (recipe, target) in nothing:
-        return Marked(found, "floor", "nothing")
-    spec = get_task(target, param="target")
-    same = {spec.name, spec.train_task} & set(recipe.split("+"))
-    return Marked(found, "=" if same else "", "good" if found.low > 0 else "bad" if found.high < 0 else "")
+    if cell in limits:
+        return Marked(found, limits[cell], "nothing")
+    return Marked(found, "=" if cell in same else "", "good" if found.low > 0 else "bad" if found.high < 0 else "")
 
 
 def _chosen(recipe: str | None, own: Mapping[str, Mapping[str, Marked | None]], target: str) -> Marked | None:
@@ -191,29 +206,46 @@ def _chosen(recipe: str | None, own: Mapping[str, Mapping[str, Marked | None]], 
     return None if found is None else replace(found, mark=str(recipe))
 
 
-def _mean(line: Mapping[str, Marked | None], targets: Sequence[str], *, signed: bool) -> Marked | None:
-    """Over all of `targets`; None where one of them was not measured."""
-    values = [plain(line[target]) for target in targets]
+def _mean(
+    name: str, line: Mapping[str, Marked | None], targets: Sequence[str], same: Collection[tuple[str, str]]
+) -> Marked | None:
+    """Over all of `targets` but those whose training task the recipe has learnt; None where one was not measured."""
+    taken = [target for target in targets if (name, target) not in same]
+    values = [plain(line[target]) for target in taken]
     numbers = [value for value in values if isinstance(value, float)]
     if not values or len(numbers) < len(values):
         return None
-    return Marked(sum(numbers) / len(numbers), signed=signed)
+    mark = "" if len(taken) == len(targets) else f"of {len(taken)}"
+    return Marked(sum(numbers) / len(numbers), mark, signed=name != BASELINE)
 
 
-def _note(targets: Sequence[str], counted: Sequence[str], retrieval: Collection[str]) -> str:
-    parts = [
-        f"Means are unweighted over {count(len(counted), 'target')} and have no interval: targets share the "
-        "intermediate checkpoints, so their errors are not independent."
-    ]
-    if left := [target for target in targets if target not in counted]:
-        parts.append(f"Left out of the means, because a recipe and the baseline are both at the floor: {joined(left)}.")
+def _note(
+    targets: Sequence[str],
+    counted: Sequence[str],
+    retrieval: Collection[str],
+    same: bool,
+    limits: Mapping[tuple[str, str], str],
+) -> str:
+    parts = []
+    if counted:
+        parts.append(
+            f"Means are unweighted over {count(len(counted), 'target')} and have no interval: targets share the "
+            "intermediate checkpoints, so their errors are not independent."
+        )
+    if counted and (left := [target for target in targets if target not in counted]):
+        why = "a recipe and the baseline are both at the floor, or both at the ceiling"
+        parts.append(f"Left out of the means, because {why}: {joined(left)}.")
+    parts += [f"{limit}: {LIMIT_NOTES[limit]}." for limit in LIMIT_NOTES if limit in limits.values()]
     if 0 < len(retrieval) < len(targets):
         parts.append(f"Retrieval: {joined([target for target in targets if target in retrieval])}.")
     parts.append(
         f"{BEST.capitalize()}: for each target the recipe with the highest mean on choice rows, the baseline among "
-        "them; its numbers are of other rows, so the choice does not flatter them. =: the recipe contains the "
-        "target's English training set."
+        "them; its numbers are of other rows, so the choice does not flatter them."
     )
+    if same:
+        parts.append(
+            "=: the recipe has learnt the target's training task; it enters no mean of its row, and is not chosen."
+        )
     return " ".join(parts)
 
 

@@ -66,12 +66,12 @@ class Column:
     Attributes:
         title: at its head, with the unit.
         signed: its numbers are differences and carry their sign.
-        digits: after the point.
+        digits: after the point; None = three significant ones.
     """
 
     title: str
     signed: bool = False
-    digits: int = 1
+    digits: int | None = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,7 +331,10 @@ def data_table(report: Report) -> Table | None:
     if not report.ran.data:
         return None
     titles = (Column("data set"), Column("revision"), Column("rows"), Column("licence"))
-    rows = tuple((line.name, line.revision or "not known", line.rows, line.licence) for line in report.ran.data)
+    rows = tuple(
+        (line.name, line.revision or "not known", "" if line.rows is None else line.rows, line.licence)
+        for line in report.ran.data
+    )
     return Table("data-sets", "Data sets and their revisions", titles, rows)
 
 
@@ -394,7 +397,7 @@ def is_missing(cell: Value | Marked) -> bool:
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
-def shown(cell: Value | Marked, *, signed: bool = False, digits: int = 1) -> str:
+def shown(cell: Value | Marked, *, signed: bool = False, digits: int | None = 1) -> str:
     """A cell as it is read: its text or number, without interval and mark."""
     value = plain(cell)
     if value is None or (isinstance(value, float) and math.isnan(value)):
@@ -402,7 +405,7 @@ def shown(cell: Value | Marked, *, signed: bool = False, digits: int = 1) -> str
     return value if isinstance(value, str) else _number(value, signed, digits)
 
 
-def shown_interval(cell: Value | Marked, *, signed: bool = False, digits: int = 1) -> str:
+def shown_interval(cell: Value | Marked, *, signed: bool = False, digits: int | None = 1) -> str:
     """``[+0.4, +5.8]``; '' for what has no interval."""
     found = bounds(cell)
     if found is None or any(map(math.isnan, found)) or is_missing(cell):
@@ -428,7 +431,7 @@ def joined(words: Sequence[str]) -> str:
     return " and ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))
 
 
-def _number(value: float, signed: bool, digits: int) -> str:
+def _number(value: float, signed: bool, digits: int | None) -> str:
     if isinstance(value, bool):
         text = "yes" if value else "no"
     elif isinstance(value, int) and not signed:
@@ -437,6 +440,10 @@ def _number(value: float, signed: bool, digits: int) -> str:
         text = f"{'+' if signed and value > 0 else '-' if value < 0 else ''}∞"
     elif abs(value) >= 10**_LONGEST:
         text = f"{value:{'+' if signed else ''}.2e}"
+    elif digits is None:
+        text = f"{value:{'+' if signed and value else ''},.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+    elif digits > 1 and not signed and 0 < value < 0.5 / 10**digits:
+        text = f"<{10**-digits:.{digits}f}"
     else:
         # What rounds to nothing has no sign.
         value = 0.0 if round(value, digits) == 0 else value

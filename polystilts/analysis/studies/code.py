@@ -17,8 +17,10 @@ from scipy.optimize import linear_sum_assignment
 from polystilts.analysis import BASELINE
 from polystilts.analysis.recipes import holm
 from polystilts.analysis.studies.common import (
+    LIMITS,
     Banks,
     Cell,
+    Compared,
     Effect,
     Result,
     Table,
@@ -29,6 +31,7 @@ from polystilts.analysis.studies.common import (
     in_words,
     is_repeat,
     mean_of,
+    p_said,
     parts_of,
     too_few_seeds,
 )
@@ -53,15 +56,13 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Margin:
+class Margin(Compared):
     """Code minus natural language: one pair on one target, or the mean over pairs or targets ('' = all).
 
     Attributes:
         p_holm: over the pairs and targets; None for means and for lines that support no conclusion.
         p_inferior: one-sided, that code loses `LIMIT` points or more; small where it is shown to be non-inferior.
         non_inferior: the interval speaks of recipes and lies above -`LIMIT`.
-        floor: neither arm is above the trivial baseline: no conclusion.
-        same: one of the two has learnt the target's training task before.
     """
 
     code: str
@@ -72,18 +73,11 @@ class Margin:
     p_holm: float | None
     p_inferior: float
     non_inferior: bool
-    floor: bool
-    same: bool
-
-    @property
-    def counts(self) -> bool:
-        """It takes part in means and conclusions."""
-        return not (self.same or self.floor)
 
 
 @dataclass(frozen=True)
 class Gain:
-    """A recipe minus the baseline, over the targets on which both are there and no two arms are floor."""
+    """A recipe minus the baseline, over the targets on which both are there and not at the same limit."""
 
     recipe: str
     kind: str
@@ -131,9 +125,9 @@ def code_study(
     margins = _adjusted([found for pair in pairs for found in _margins(banks, base, pair, open_)])
     means = _means(banks, base, margins)
     open_ += [
-        f"{line.code} against {line.natural} on {line.target}, because neither is above chance"
+        f"{line.code} against {line.natural} on {line.target}, because {LIMITS[line.limit]}"
         for line in margins
-        if line.floor
+        if line.limit
     ]
     overall = means[0] if means else None
     effect = overall.margin if overall else None
@@ -141,7 +135,7 @@ def code_study(
     if effect is not None and effect.claim and overall and not overall.non_inferior and 0.0 in effect:
         open_.append(
             f"whether code does as well, because the interval holds both no difference and a loss of {LIMIT:g} point; "
-            f"these rows and seeds show differences from {effect.smallest:.1f} points on"
+            f"a true difference of {effect.smallest:.1f} points would be shown by these rows and seeds with 80 % power"
         )
     gains = _gains(banks, base, tasks)
     return CodeResult(
@@ -199,14 +193,14 @@ def _margins(banks: Banks, base: str, pair: Pair, open_: list[str]) -> list[Marg
             languages = banks.languages(weights)[target]
             line = _margin(pair.code, pair.natural, target, pair.format, banks.effect(weights, languages))
             same = any(is_repeat(recipe, target) for recipe in (pair.code, pair.natural))
-            found.append(replace(line, floor=banks.tells_nothing(weights, languages), same=same))
+            found.append(replace(line, limit=banks.limit(weights, languages), same=same))
     return found
 
 
 def _margin(code: str, natural: str, target: str, format: str, margin: Effect) -> Margin:
     non_inferior = margin.claim and margin.low > -LIMIT
     p = margin.p_below(-LIMIT)
-    return Margin(code, natural, target, format, margin, None, p, non_inferior, floor=False, same=False)
+    return Margin(code, natural, target, format, margin, None, p, non_inferior)
 
 
 def _adjusted(lines: Sequence[Margin]) -> list[Margin]:
@@ -217,10 +211,11 @@ def _adjusted(lines: Sequence[Margin]) -> list[Margin]:
 def _means(banks: Banks, base: str, margins: Sequence[Margin]) -> list[Margin]:
     """Over everything first, then by format, by pair and by target."""
     counted = [line for line in margins if line.counts]
+    one_format = len({line.format for line in counted}) == 1
     groups: dict[tuple[str, str, str, str], list[Margin]] = {}
     for keys in (
         lambda line: ("", "", "", ""),
-        lambda line: ("", "", "", line.format),
+        *([] if one_format else [lambda line: ("", "", "", line.format)]),
         lambda line: (line.code, line.natural, "", line.format),
         lambda line: ("", "", line.target, ""),
     ):
@@ -243,7 +238,7 @@ def _gains(banks: Banks, base: str, tasks: Sequence[str]) -> list[Gain]:
             for weights in [gain(base, task, target)]
             if all(arm in banks for arm in weights)
             and not is_repeat(task, target)
-            and not banks.tells_nothing(weights, banks.languages(weights)[target])
+            and not banks.limit(weights, banks.languages(weights)[target])
         ]
         if contrasts and banks.seeds([arm for weights in contrasts for arm in weights]):
             found[task] = banks.effect(mean_of(contrasts))
@@ -261,7 +256,7 @@ def _tables(
             {name: value or "all" for name, value in names.items()}
             | columns_of(margin.margin)
             | {"p_holm": margin.p_holm, "p_inferior": margin.p_inferior, "non_inferior": margin.non_inferior}
-            | {"floor": margin.floor, "same": margin.same}
+            | {"limit": margin.limit, "same": margin.same}
         )
 
     return (
@@ -289,12 +284,16 @@ def _tables(
 
 def _answer(overall: Margin | None) -> str:
     if overall is None:
-        return "Nothing can be said: no pair of tasks has cells above chance. See what is missing below."
+        return "Nothing can be said: no pair of tasks has cells with room for an effect. See what is missing below."
     effect = overall.margin
     shown = "differ" if effect.shown else "are not shown to differ"
     first = f"Intermediate tasks about code {shown} from those in natural language: margin {in_words(effect)}."
     if not effect.claim:
         return f"{first} {chance(effect)}"
     if overall.non_inferior:
-        return f"{first} They are non-inferior: a loss of {LIMIT:g} point is excluded (p {overall.p_inferior:.3f})."
-    return f"{first} That they lose less than {LIMIT:g} point is not shown (p {overall.p_inferior:.3f})."
+        second = f"They are non-inferior: a loss of {LIMIT:g} point is excluded"
+    elif effect.high < -LIMIT:
+        return f"{first} They lose more than {LIMIT:g} point."
+    else:
+        second = f"That they lose less than {LIMIT:g} point is not shown"
+    return f"{first} {second} (one-sided {p_said(overall.p_inferior)})."

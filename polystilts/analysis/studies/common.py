@@ -41,6 +41,15 @@ CLEAN, SWAPPED, RENAMED = "clean", "swapped", "renamed"
 #: The language that targets are trained on, unless a recipe says otherwise.
 ENGLISH = "en"
 
+#: Points from which a score is at the ceiling: less than one is left above it, so that no gain can show.
+CEILING = 99.0
+
+#: Where all sides of a comparison are at the same end of the scale, and why this supports no conclusion.
+LIMITS: Mapping[str, str] = {
+    "floor": "neither side is shown to be above chance",
+    "ceiling": f"both sides have {CEILING:g} points or more, which leaves no room for an effect",
+}
+
 _NOISE = "noise"
 
 
@@ -83,6 +92,12 @@ def noise_of(condition: str) -> tuple[float, str] | None:
     return float(rate), kinds
 
 
+def condition_said(condition: str) -> str:
+    """As tables name it: ``noise 10 % held-out``; another condition as it is."""
+    noise = noise_of(condition)
+    return condition if noise is None else f"noise {noise[0]:g} % {noise[1]}".strip()
+
+
 class Arm(NamedTuple):
     """All seeds of a base, a recipe, a target and a condition."""
 
@@ -120,6 +135,24 @@ class Effect(RecipeEstimate):
     def p_below(self, limit: float) -> float:
         """One-sided p of the hypothesis that the contrast is `limit` or below: small where it is shown to be above."""
         return float(student.sf(*_ratio(self.value - limit, self.standard_error, self.degrees)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compared:
+    """What decides whether a comparison takes part in means and conclusions.
+
+    Attributes:
+        limit: of `LIMITS`; '' = there is room on at least one side.
+        same: a recipe has learnt the target's training task before.
+    """
+
+    limit: str = ""
+    same: bool = False
+
+    @property
+    def counts(self) -> bool:
+        """It takes part."""
+        return not (self.same or self.limit)
 
 
 @dataclass(frozen=True)
@@ -435,8 +468,9 @@ class Banks:
         return 100.0 * ratio, slopes
 
     def level(self, arm: Arm, languages: Sequence[str] | None = None) -> Effect:
-        """The mean score of one arm over languages."""
-        return self.effect({arm: 1.0}, languages)
+        """The mean score of one arm over languages; its interval ends where the scale does."""
+        found = self.effect({arm: 1.0}, languages)
+        return replace(found, low=max(found.low, 0.0), high=min(found.high, 100.0))
 
     def trivial(self, target: str, languages: Sequence[str]) -> float | None:
         """The trivial baseline's mean over `languages`; None where it is not known for all of them."""
@@ -450,9 +484,12 @@ class Banks:
         trivial = self.trivial(arm.target, languages)
         return trivial is not None and self.level(arm, languages).low <= trivial
 
-    def tells_nothing(self, arms: Iterable[Arm], languages: Sequence[str]) -> bool:
-        """All arms are floor: no conclusion uses their differences."""
-        return all(self.is_floor(arm, languages) for arm in arms)
+    def limit(self, arms: Iterable[Arm], languages: Sequence[str]) -> str:
+        """The end of the scale (`LIMITS`) that all arms are at, so that no conclusion uses their differences; or ''."""
+        given = list(arms)
+        if all(self.is_floor(arm, languages) for arm in given):
+            return "floor"
+        return "ceiling" if all(self.level(arm, languages).value >= CEILING for arm in given) else ""
 
     def without_trivial(self) -> list[str]:
         """What must be said of targets whose floor is not known."""
@@ -568,8 +605,20 @@ def columns_of(effect: Effect | None) -> dict[str, Any]:
 
 
 def in_words(effect: Interval, unit: str = "points") -> str:
-    """``+1.2 points (95 % interval -0.3 to +2.7)``."""
-    return f"{effect.value:+.1f} {unit} (95 % interval {effect.low:+.1f} to {effect.high:+.1f})"
+    """``+1.2 points (95 % interval −0.3 to +2.7)``."""
+    # What rounds to nothing is +0.0.
+    numbers = [round(number, 1) + 0.0 for number in (effect.value, effect.low, effect.high)]
+    value, low, high = (f"{number:+.1f}".replace("-", "−") for number in numbers)
+    return f"{value} {unit} (95 % interval {low} to {high})"
+
+
+def p_said(p: float) -> str:
+    """``p 0.040``, ``p < 0.001``."""
+    return f"p {p:.3f}" if p >= 0.001 else "p < 0.001"
+
+
+#: What fewer seeds than three leave open.
+ABOUT_CHANCE = "whether the effect is one of the recipes"
 
 
 def chance(effect: Effect) -> str:
@@ -587,9 +636,17 @@ def too_few_seeds(effect: Effect | None) -> list[str]:
     """The same for `Result.not_concluded`."""
     if effect is None or effect.claim:
         return []
+    number = {1: "one seed", 2: "two seeds"}[len(effect.seeds)]
+    return [f"{ABOUT_CHANCE}, because {number} cannot separate it from chance (at least {MIN_SEEDS} are needed)"]
+
+
+def not_shown(effect: Effect | None, what: str) -> list[str]:
+    """That `what` is left open, with what would have been found; [] where the effect is shown, or seeds are too few."""
+    if effect is None or not effect.claim or effect.shown:
+        return []
     return [
-        f"whether the effect is one of the recipes, because {len(effect.seeds)} seed(s) cannot separate it from chance "
-        f"(at least {MIN_SEEDS} are needed)"
+        f"{what}, because the interval holds 0; a true effect of {effect.smallest:.1f} points would be shown by these "
+        "rows and seeds with 80 % power"
     ]
 
 

@@ -14,7 +14,7 @@ divisions. What is left of the error in the baseline draws the slope towards 0: 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
@@ -24,10 +24,12 @@ from polystilts.analysis import BASELINE
 from polystilts.analysis.recipes import holm
 from polystilts.analysis.selection import ALPHA
 from polystilts.analysis.studies.common import (
+    LIMITS,
     Arm,
     Banks,
     Cell,
     Column,
+    Compared,
     Effect,
     Result,
     Table,
@@ -38,6 +40,7 @@ from polystilts.analysis.studies.common import (
     in_words,
     is_repeat,
     mean_of,
+    p_said,
     row_variance,
     too_few_seeds,
     variance_of,
@@ -56,7 +59,7 @@ COVARIATES = ("baseline", "script", "fertility")
 
 
 @dataclass(frozen=True)
-class LanguageGain:
+class LanguageGain(Compared):
     """A language after one recipe on one target, or the mean over those (recipe and target are then '').
 
     Attributes:
@@ -64,7 +67,6 @@ class LanguageGain:
         gain: recipe minus baseline.
         p_holm: of the gain, over the languages of this recipe and target.
         verdict: 'loses' or 'gains' where that is shown (Holm), else ''.
-        floor: neither arm is above the trivial baseline: no part of any conclusion.
     """
 
     recipe: str
@@ -74,7 +76,6 @@ class LanguageGain:
     gain: Effect
     p_holm: float | None
     verdict: str
-    floor: bool
 
 
 @dataclass(frozen=True)
@@ -181,8 +182,7 @@ def low_resource_study(
                 continue
             found = _gains(banks, base, recipe, target, known, open_)
             gains += found
-            usable = [line for line in found if not line.floor and not is_repeat(recipe, target)]
-            seen = [line.language for line in usable if line.size]
+            seen = [line.language for line in found if line.counts and line.size]
             if seen:
                 data.append(_data(banks, base, recipe, target, seen))
     by_language = _by_language(banks, base, gains, known)
@@ -199,6 +199,8 @@ def low_resource_study(
     shown = tuple(line.language for line in by_language if line.verdict == "loses")
     slope = relations[0].slope if relations else None
     some = by_language[0].gain if by_language else None
+    if slope is not None and 0.0 in slope and some is not None and some.claim:
+        open_.append("whether the gain depends on the size of the text, because the interval of the slope holds 0")
     open_ += too_few_seeds(some) + banks.without_trivial()
     return LowResourceResult(
         QUESTION,
@@ -227,21 +229,20 @@ def _gains(banks: Banks, base: str, recipe: str, target: str, known: _Setting, o
         open_.append(f"{recipe} on {target}, because {reason}")
         return []
     found = []
+    same = is_repeat(recipe, target)
     for language in banks.languages(arms)[target]:
         effect = banks.effect(gain(base, recipe, target), [language])
-        floor = banks.tells_nothing(arms, [language])
-        found.append(LanguageGain(recipe, target, language, known.sizes.get(language), effect, None, "", floor))
-    at_floor = [line.language for line in found if line.floor]
-    if at_floor:
-        open_.append(
-            f"{recipe} on {target} in {', '.join(at_floor)}, because neither it nor the baseline is above chance"
-        )
+        limit, size = banks.limit(arms, [language]), known.sizes.get(language)
+        found.append(LanguageGain(recipe, target, language, size, effect, None, "", limit=limit, same=same))
+    for limit, why in LIMITS.items():
+        if there := [line.language for line in found if line.limit == limit]:
+            open_.append(f"{recipe} on {target} in {', '.join(there)}, because {why}")
     return _judged(found)
 
 
 def _judged(lines: Sequence[LanguageGain]) -> list[LanguageGain]:
-    """With Holm's p over these languages, floors apart, and what it shows; fewer than three seeds show nothing."""
-    adjusted = holm({line.language: line.gain.p for line in lines if not line.floor})
+    """With Holm's p over these languages, those at a limit apart, and what it shows; too few seeds show nothing."""
+    adjusted = holm({line.language: line.gain.p for line in lines if not line.limit})
     found = []
     for line in lines:
         p = adjusted.get(line.language)
@@ -253,14 +254,14 @@ def _judged(lines: Sequence[LanguageGain]) -> list[LanguageGain]:
 
 def _by_language(banks: Banks, base: str, gains: Sequence[LanguageGain], known: _Setting) -> list[LanguageGain]:
     found = []
-    usable = [line for line in gains if not line.floor and not is_repeat(line.recipe, line.target)]
+    usable = [line for line in gains if line.counts]
     for language in dict.fromkeys(line.language for line in usable):
         contrasts = [gain(base, line.recipe, line.target) for line in usable if line.language == language]
         weights = mean_of(contrasts)
         if not banks.seeds(weights):
             continue
         effect = banks.effect(weights, [language])
-        found.append(LanguageGain("", "", language, known.sizes.get(language), effect, None, "", False))
+        found.append(LanguageGain("", "", language, known.sizes.get(language), effect, None, ""))
     return _judged(found)
 
 
@@ -268,7 +269,7 @@ def _unseen(banks: Banks, base: str, gains: Sequence[LanguageGain]) -> tuple[Eff
     """The mean gain of languages without text, and its difference to the others of the same recipes and targets."""
     cells: dict[tuple[str, str], tuple[list[str], list[str]]] = {}
     for line in gains:
-        if line.size is not None and not line.floor and not is_repeat(line.recipe, line.target):
+        if line.size is not None and line.counts:
             cells.setdefault((line.recipe, line.target), ([], []))[line.size > 0].append(line.language)
     cells = {cell: sides for cell, sides in cells.items() if sides[0]}
     if not cells:
@@ -505,7 +506,8 @@ def _relation(stack: _Stack, known: _Setting, open_: list[str]) -> Relation:
         slope,
         rank,
         {name: outcome for name, outcome in adjusted.items() if isinstance(outcome, Slope)},
-        found(line(["baseline"], "baseline"), "the slope on the baseline"),
+        # Where there is no line through text for want of languages, one reason is enough.
+        found(line(["baseline"], "baseline"), "the slope on the baseline") if slope else None,
     )
 
 
@@ -539,17 +541,16 @@ def _tables(
             "fertility": known.fertility.get(line.language),
         }
 
-    def slopes(relation: Relation) -> dict[str, object]:
-        columns: dict[str, object] = {}
-        all_slopes = {"slope": relation.slope, "baseline": relation.baseline} | {
-            f"slope_with_{name}": relation.adjusted.get(name) for name in (*COVARIATES, "all")
-        }
-        for name, slope in all_slopes.items():
-            for part in ("value", "low", "high", "p", "degrees"):
-                columns[f"{name}_{part}"] = slope and getattr(slope, part)
-        for part in ("value", "low", "high", "p"):
-            columns[f"rank_{part}"] = relation.rank and getattr(relation.rank, part)
-        return columns
+    def name(relation: Relation) -> dict[str, object]:
+        return {"recipe": relation.recipe or "all", "target": relation.target or "all"}
+
+    def slopes(relation: Relation) -> Iterator[dict[str, object]]:
+        beside = {f"text beside {'all of them' if one == 'all' else one}": s for one, s in relation.adjusted.items()}
+        found = {"text": relation.slope} | beside | {"baseline": relation.baseline}
+        for of, slope in found.items():
+            if slope is not None:
+                parts = {part: getattr(slope, part) for part in ("value", "low", "high", "p", "degrees", "families")}
+                yield name(relation) | {"slope_of": of} | parts | {"languages": len(set(relation.languages))}
 
     return (
         Table(
@@ -562,13 +563,19 @@ def _tables(
         ),
         Table(
             "relations",
-            "Points for every doubling of the base's text, alone and beside covariates; on the baseline of other rows "
-            "and seeds; Spearman's rank correlation",
+            "Slopes of the gain: points for every doubling of the base's text, alone and beside covariates, and points "
+            "for every point of the baseline (of other rows and seeds)",
+            tuple(line for one in relations for line in slopes(one)),
+        ),
+        Table(
+            "ranks",
+            "Spearman's rank correlation of gain and text",
             tuple(
-                {"recipe": one.recipe or "all", "target": one.target or "all", "languages": len(set(one.languages))}
-                | {"families": one.slope and one.slope.families}
-                | slopes(one)
+                name(one)
+                | {part: getattr(one.rank, part) for part in ("value", "low", "high", "p")}
+                | {"languages": one.rank.points}
                 for one in relations
+                if one.rank is not None
             ),
         ),
         Table(
@@ -578,7 +585,7 @@ def _tables(
                 {"recipe": line.recipe, "target": line.target}
                 | about(line)
                 | columns_of(line.gain)
-                | {"p_holm": line.p_holm, "verdict": line.verdict, "floor": line.floor}
+                | {"p_holm": line.p_holm, "verdict": line.verdict, "limit": line.limit, "same": line.same}
                 for line in gains
             ),
         ),
@@ -587,18 +594,18 @@ def _tables(
 
 def _answer(slope: Slope | None, some: Effect | None, losing: int, shown: Sequence[str], count: int) -> str:
     if some is None:
-        return "Nothing can be said: no language has cells above chance. See what is missing below."
-    names = f" ({', '.join(shown)})" if shown else ""
-    lose = f"{losing} of {count} languages lose on average, {len(shown)} of them by more than chance (Holm){names}"
+        return "Nothing can be said: no language has cells with room for an effect. See what is missing below."
+    are = f"{len(shown)} {'is' if len(shown) == 1 else 'are'} shown to (Holm: {', '.join(shown)})"
+    lose = f"{losing} of {count} languages lose on average, and {are if shown else 'none is shown to (Holm)'}"
     if slope is None:
         first = f"{lose}; a line through so few languages cannot be drawn."
     else:
         first = f"Every doubling of a language's text changes its gain by {in_words(slope)}; {lose}."
     second = chance(some)
     if not second and slope is not None:
-        holds = "does not hold" if 0.0 in slope else "holds"
+        shows = "is not shown" if 0.0 in slope else "is shown"
         second = (
-            f"That the gain depends on the size of the text {holds} with languages as a sample and their "
-            f"{slope.families} families as clusters ({slope.degrees:.1f} degrees of freedom)."
+            f"With languages as a sample and their {slope.families} families as clusters it {shows} that the gain "
+            f"depends on the size of the text ({p_said(slope.p)}, {slope.degrees:.1f} degrees of freedom)."
         )
     return f"{first} {second}".strip()

@@ -22,7 +22,9 @@ from polystilts.analysis.intervals import LanguageRows
 from polystilts.analysis.recipes import holm
 from polystilts.analysis.selection import ALPHA
 from polystilts.analysis.studies.common import (
+    CEILING,
     CLEAN,
+    LIMITS,
     RENAMED,
     SWAPPED,
     Arm,
@@ -34,10 +36,12 @@ from polystilts.analysis.studies.common import (
     Weights,
     chance,
     columns_of,
+    condition_said,
     in_words,
     mean_of,
     minus,
     noise_of,
+    not_shown,
     parts_of,
     too_few_seeds,
 )
@@ -52,6 +56,12 @@ QUESTION = "Do several intermediate tasks, syntactic and semantic, make better a
 
 #: Kinds of recipes: one task; one syntactic and one semantic; all tasks there are; the rest.
 KINDS = ("single", "pair", "all", "other")
+
+#: Measures of robustness that an answer names.
+_NAMED = 2
+
+#: The measure of which less is better.
+CALIBRATION = "calibration error"
 
 #: Bins of a calibration error that is compared; fewer than for a level, because a language has a few hundred rows.
 BINS = 10
@@ -96,6 +106,8 @@ class Measured:
         to_baseline: recipe minus baseline, and Holm's p over the recipes.
         to_parts: a combination minus the mean of its single tasks, and Holm's p over the combinations.
         p_best: that it is not better than every one of its single tasks.
+        limit: of the recipe's accuracy by itself. Two recipes at the floor, or at the ceiling of a measure, are not
+            compared.
     """
 
     measure: str
@@ -107,6 +119,7 @@ class Measured:
     to_parts: Effect | None
     p_parts: float | None
     p_best: float | None
+    limit: str
 
 
 @dataclass(frozen=True)
@@ -117,7 +130,7 @@ class Calibrated:
     seed: int
     language: str
     error: Estimate
-    plain: float | None
+    plain: float
 
 
 @dataclass(frozen=True)
@@ -160,24 +173,31 @@ def paws_study(
     measures = _measures(banks, arms, open_)
     languages = banks.languages(arms.values())[target]
     floors = [recipe for recipe, arm in arms.items() if banks.is_floor(arm, languages)]
-    if floors:
-        open_.append(f"anything from {', '.join(floors)}, because their accuracy is not above the trivial baseline's")
+    if len(floors) > 1:
+        open_.append(f"how {', '.join(floors)} differ, because {LIMITS['floor']}")
     measured: list[Measured] = []
     pairs: dict[str, Effect] = {}
     for measure, found in measures.items():
-        sound = {recipe: arm for recipe, arm in found.items() if recipe not in floors}
-        lines, together = _by_measure(banks, measure, sound, kinds, languages)
+        lines, together = _by_measure(banks, measure, found, kinds, languages)
+        if measure != CALIBRATION and all(line.level.value >= CEILING for line in lines):
+            open_.append(f"what recipes change in {measure}, because {LIMITS['ceiling']}")
         measured += lines
         if together is not None:
             pairs[measure] = together
     if not any(kind == "pair" for kind in kinds.values()):
         open_.append("what pairs do, because there is no recipe of one syntactic and one semantic task")
     elif not pairs:
-        open_.append("what pairs do against their parts, because none has all its single tasks beside it")
+        open_.append(
+            "what pairs do against their parts, because none has all its single tasks beside it and room for an effect"
+        )
     open_ += _unequal(updates or {}, kinds)
     effect = pairs.get("accuracy")
     some = effect or (measured[0].level if measured else None)
-    open_ += too_few_seeds(some) + banks.without_trivial()
+    open_ += (
+        too_few_seeds(some)
+        + not_shown(effect, "whether pairs are more accurate than their parts")
+        + banks.without_trivial()
+    )
     calibrated = _calibrated(banks, arms, resamples) if resamples else []
     return PawsResult(
         QUESTION,
@@ -218,9 +238,10 @@ def _measures(banks: Banks, arms: Mapping[str, Arm], open_: list[str]) -> dict[s
             if changed not in banks:
                 continue
             if noise_of(condition) is not None:
-                found[f"accuracy {condition}"][recipe] = changed
+                found[f"accuracy {condition_said(condition)}"][recipe] = changed
             shared = sorted(set(banks.cells[arm]) & set(banks.cells[changed]))
-            for measure, same in ((f"agreement {condition}", True), (f"both right {condition}", False)):
+            said = condition_said(condition)
+            for measure, same in ((f"agreement {said}", True), (f"both right {said}", False)):
                 scores = {
                     seed: _pairs(banks.cells[arm][seed].rows, banks.cells[changed][seed].rows, agree=same)
                     for seed in shared
@@ -228,12 +249,12 @@ def _measures(banks: Banks, arms: Mapping[str, Arm], open_: list[str]) -> dict[s
                 found[measure][recipe] = banks.measure(arm._replace(condition=measure), scores, accuracy)
         if all(cell.confidence for cell in banks.cells[arm].values()):
             scores = {seed: _calibration(cell) for seed, cell in banks.cells[arm].items()}
-            measured = banks.measure(arm._replace(condition="calibration error"), scores, CalibrationGap())
-            found["calibration error"][recipe] = measured
+            measured = banks.measure(arm._replace(condition=CALIBRATION), scores, CalibrationGap())
+            found[CALIBRATION][recipe] = measured
     for condition in (SWAPPED, RENAMED):
         if condition not in conditions:
             open_.append(f"how models stand being {condition}, because no cells of that condition were given")
-    if "calibration error" not in found:
+    if CALIBRATION not in found:
         open_.append("calibration, because probabilities were not kept with the answers")
     for measure, recipes in found.items():
         if lacking := [recipe for recipe in arms if recipe not in recipes]:
@@ -303,7 +324,8 @@ def _calibrated(banks: Banks, arms: Mapping[str, Arm], resamples: int) -> list[C
             parts = {name: part for name, (_, part) in _confidences(cell).items() if name in languages}
             joint = banks.spec(arm.target).parallel
             errors = calibration_error(parts, joint=joint, resamples=resamples, seed=seed)
-            found.append(Calibrated(recipe, seed, "", errors.error.mean, None))
+            plain = float(np.mean(list(errors.plain.values())))
+            found.append(Calibrated(recipe, seed, "", errors.error.mean, plain))
             found += [
                 Calibrated(recipe, seed, language, estimate, errors.plain[language])
                 for language, estimate in errors.error.languages.items()
@@ -317,13 +339,16 @@ def _by_measure(
     if not arms:
         return [], None
     # Less of a calibration error is better.
-    better = -1.0 if measure == "calibration error" else 1.0
+    better = -1.0 if measure == CALIBRATION else 1.0
     shared = banks.languages(arms.values())
     target = next(iter(arms.values())).target
     taken = [language for language in languages if language in shared[target]] or list(shared[target])
 
     def effect(weights: Weights) -> Effect | None:
-        return banks.effect(weights, taken) if banks.seeds(weights) else None
+        if not banks.seeds(weights) or all(banks.is_floor(arm._replace(condition=CLEAN), taken) for arm in weights):
+            return None
+        full = measure != CALIBRATION and all(banks.level(arm, taken).value >= CEILING for arm in weights)
+        return None if full else banks.effect(weights, taken)
 
     to_baseline, contrasts, to_parts, best = {}, {}, {}, {}
     for recipe, arm in arms.items():
@@ -349,6 +374,7 @@ def _by_measure(
             to_parts.get(recipe),
             p_parts.get(recipe),
             best.get(recipe),
+            banks.limit([arm._replace(condition=CLEAN)], taken),
         )
         for recipe, arm in arms.items()
     ]
@@ -389,7 +415,7 @@ def _tables(
                 | prefixed("to_baseline", line.to_baseline)
                 | {"p_baseline": line.p_baseline}
                 | prefixed("to_parts", line.to_parts)
-                | {"p_parts": line.p_parts, "p_best": line.p_best}
+                | {"p_parts": line.p_parts, "p_best": line.p_best, "limit": line.limit}
                 for line in measured
             ),
         ),
@@ -407,7 +433,7 @@ def _tables(
 
 def _answer(effect: Effect | None, pairs: Mapping[str, Effect]) -> str:
     if effect is None:
-        return "Nothing can be said on pairs of tasks: their cells are missing or at chance. See below."
+        return "Nothing can be said on pairs of tasks: cells are missing, or leave no room for an effect. See below."
     shown = "differ" if effect.shown else "are not shown to differ"
     first = f"In accuracy pairs of intermediate tasks {shown} from the mean of their parts: {in_words(effect)}."
     if not effect.claim:
@@ -417,8 +443,9 @@ def _answer(effect: Effect | None, pairs: Mapping[str, Effect]) -> str:
     differing = [name for name, p in adjusted.items() if p < ALPHA]
     if not robust:
         return f"{first} Robustness was not measured."
-    chosen = differing or [min(adjusted, key=adjusted.__getitem__)]
+    chosen = sorted(differing or adjusted, key=adjusted.__getitem__)[: _NAMED if differing else 1]
     words = "; ".join(f"{name} {in_words(robust[name])}" for name in chosen)
     if differing:
-        return f"{first} In robustness they differ by (Holm over {len(robust)} measures): {words}."
+        share = f"{len(differing)} of {len(robust)} measures (Holm)"
+        return f"{first} In robustness they differ in {share}, foremost {words}."
     return f"{first} In none of {len(robust)} measures of robustness are they shown to differ; nearest: {words}."

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,8 +27,11 @@ from polystilts.analysis import BASELINE
 from polystilts.analysis.intervals import LanguageRows
 from polystilts.analysis.recipes import Scores, holm
 from polystilts.analysis.studies.common import (
+    CEILING,
+    LIMITS,
     Arm,
     Banks,
+    Compared,
     Effect,
     Table,
     Weights,
@@ -37,6 +40,7 @@ from polystilts.analysis.studies.common import (
     in_words,
     mean_of,
     minus,
+    too_few_seeds,
 )
 from polystilts.errors import InvalidValue
 from polystilts.metrics import get_metric
@@ -46,12 +50,21 @@ from polystilts.metrics.retrieval import Vectors, ranked
 #: In the order in which they are peeled off.
 STAGES = ("fixed", "best", "centred", "whitened")
 
-#: What the gain at the fixed layer is made of, and the two stages whose difference it is; '' = nothing.
-PARTS: Mapping[str, tuple[str, str]] = {
-    "layer": ("fixed", "best"),
-    "language means": ("best", "centred"),
-    "whitening": ("centred", "whitened"),
-    "rest": ("whitened", ""),
+
+class Part(NamedTuple):
+    """A part of the gain: the difference of two stages ('' = nothing), and what it is in words."""
+
+    stage: str
+    following: str
+    said: str
+
+
+#: What the gain at the fixed layer is made of.
+PARTS: Mapping[str, Part] = {
+    "layer": Part("fixed", "best", "what reading each model at its own best layer takes away (layer)"),
+    "language means": Part("best", "centred", "what removing each language's mean takes away (language means)"),
+    "whitening": Part("centred", "whitened", "what giving all directions equal variance takes away (whitening)"),
+    "rest": Part("whitened", "", "what is left after these (rest)"),
 }
 
 Mask = NDArray[np.bool_]
@@ -224,7 +237,7 @@ def _rows(ids: tuple[str, ...], hit: Mask) -> LanguageRows:
 
 
 @dataclass(frozen=True)
-class Split:
+class Split(Compared):
     """The gain of one recipe in retrieval, and what it is made of; the parts add up to the gain.
 
     Attributes:
@@ -233,8 +246,7 @@ class Split:
         p_holm: of the parts, over recipes and parts.
         stages: the gain at each stage.
         layers: seed -> stage -> layer, of the recipe.
-        floor: neither it nor the baseline is above a guess among all candidates, at the fixed or its best layer: no
-            conclusion.
+        limit: at the fixed layer and at the best; of the floor, by a guess among all candidates.
     """
 
     recipe: str
@@ -243,7 +255,6 @@ class Split:
     p_holm: Mapping[str, float]
     stages: Mapping[str, Effect]
     layers: Mapping[int, Mapping[str, int]]
-    floor: bool
 
 
 @dataclass(frozen=True)
@@ -349,12 +360,14 @@ def split_of(found: Mapping[str, Mapping[int, Staged]], *, target: str, fixed: i
         return {Arm("", recipe, target, stage): 1.0, Arm("", BASELINE, target, stage): -1.0}
 
     def part(recipe: str, name: str) -> Weights:
-        stage, following = PARTS[name]
+        stage, following, _ = PARTS[name]
         return minus(at(recipe, stage), at(recipe, following)) if following else at(recipe, stage)
 
-    def is_floor(recipe: str) -> bool:
-        arms = [arm for stage in ("fixed", "best") for arm in at(recipe, stage)]
-        return all(banks.level(arm).low <= guess for arm in arms)
+    def limit(recipe: str) -> str:
+        levels = [banks.level(arm) for stage in ("fixed", "best") for arm in at(recipe, stage)]
+        if all(level.low <= guess for level in levels):
+            return "floor"
+        return "ceiling" if all(level.value >= CEILING for level in levels) else ""
 
     pools = next(iter(found[BASELINE].values())).candidates
     guess = float(np.mean([100.0 / size for size in pools.values()]))
@@ -372,27 +385,18 @@ def split_of(found: Mapping[str, Mapping[int, Staged]], *, target: str, fixed: i
                 seed: {stage: next(iter(one.layers.values())) for stage, one in model.stages.items()}
                 for seed, model in found[recipe].items()
             },
-            is_floor(recipe),
+            limit=limit(recipe),
         )
         for recipe in recipes
     )
     mean: dict[str, Effect] = {}
-    counted = [split.recipe for split in splits if not split.floor]
+    counted = [split.recipe for split in splits if split.counts]
     if counted and banks.seeds([arm for recipe in counted for arm in at(recipe, "fixed")]):
         mean = {"gain": banks.effect(mean_of([at(recipe, "fixed") for recipe in counted]))}
         mean |= {name: banks.effect(mean_of([part(recipe, name) for recipe in counted])) for name in PARTS}
     curves = {(recipe, seed): one.curves for recipe, seeds in found.items() for seed, one in seeds.items()}
-    left_open = [
-        f"what part of the gain of {split.recipe} is one of the recipe, because {len(split.gain.seeds)} seed(s) cannot "
-        "separate it from chance"
-        for split in splits
-        if not split.gain.claim
-    ]
-    left_open += [
-        f"anything from {split.recipe}, because neither it nor the baseline finds more than a guess would"
-        for split in splits
-        if split.floor
-    ]
+    left_open = [line for split in splits for line in too_few_seeds(split.gain)][:1]
+    left_open += [f"anything from {split.recipe}, because {LIMITS[split.limit]}" for split in splits if split.limit]
     return RetrievalSplit(_answer(mean, fixed), mean, splits, curves, _tables(splits, mean, curves), tuple(left_open))
 
 
@@ -405,13 +409,13 @@ def _tables(
             "The gain in retrieval at the fixed layer and what it is made of, in points",
             tuple(
                 [
-                    {"recipe": "mean", "part": name} | columns_of(effect) | {"p_holm": None, "floor": False}
+                    {"recipe": "mean", "part": name} | columns_of(effect) | {"p_holm": None, "limit": ""}
                     for name, effect in mean.items()
                 ]
                 + [
                     {"recipe": split.recipe, "part": name}
                     | columns_of(effect)
-                    | {"p_holm": split.p_holm.get(name), "floor": split.floor}
+                    | {"p_holm": split.p_holm.get(name), "limit": split.limit}
                     for split in splits
                     for name, effect in ({"gain": split.gain} | dict(split.parts)).items()
                 ]
@@ -445,7 +449,7 @@ def _tables(
 
 def _answer(mean: Mapping[str, Effect], fixed: int) -> str:
     if not mean:
-        return "Nothing can be said: no recipe that finds more than a guess would shares seeds with the baseline."
-    first = f"At layer {fixed} intermediate training changes retrieval by {in_words(mean['gain'])}, over all recipes."
-    words = "; ".join(f"{name} {in_words(mean[name])}" for name in PARTS)
-    return f"{first} Of this: {words}. {chance(mean['gain'])}".strip()
+        return "Nothing can be said: no recipe with room for an effect shares seeds with the baseline."
+    first = f"At layer {fixed}, that of the protocol, the mean gain in retrieval is {in_words(mean['gain'])}."
+    words = "; ".join(f"{PARTS[name].said} {in_words(mean[name])}" for name in PARTS)
+    return f"{first} Its parts: {words}. {chance(mean['gain'])}".strip()

@@ -14,9 +14,11 @@ from dataclasses import dataclass, replace
 from polystilts.analysis import BASELINE
 from polystilts.analysis.recipes import holm
 from polystilts.analysis.studies.common import (
+    LIMITS,
     Arm,
     Banks,
     Cell,
+    Compared,
     Effect,
     Result,
     Table,
@@ -29,6 +31,7 @@ from polystilts.analysis.studies.common import (
     is_repeat,
     mean_of,
     minus,
+    not_shown,
     too_few_seeds,
 )
 from polystilts.errors import InvalidValue, UnknownName
@@ -38,7 +41,7 @@ QUESTION = "How does the number of parameters change the gain from intermediate 
 
 
 @dataclass(frozen=True)
-class Interaction:
+class Interaction(Compared):
     """A recipe on a target, over all its zero-shot languages or those of a family.
 
     Attributes:
@@ -47,8 +50,7 @@ class Interaction:
         points: large minus small.
         errors: the same of the relative error reduction, in percent of errors; None where a baseline makes none.
         p_holm: of `points`, over the recipes and targets (of one family); None for lines that support no conclusion.
-        same: the recipe's encoder has learnt the target's training task before.
-        floor: at one of the bases neither arm is above the trivial baseline: no conclusion.
+        limit: at one of the bases.
     """
 
     recipe: str
@@ -60,13 +62,6 @@ class Interaction:
     points: Effect
     errors: Effect | None
     p_holm: float | None
-    same: bool
-    floor: bool
-
-    @property
-    def counts(self) -> bool:
-        """It takes part in means and conclusions."""
-        return not (self.same or self.floor)
 
 
 @dataclass(frozen=True)
@@ -127,9 +122,9 @@ def scale_study(
     lines.sort(key=lambda line: line.family != "")
     counted = [line for line in lines if line.counts and not line.family]
     open_ += [
-        f"{line.recipe} on {line.target}, because at one of the bases neither it nor the baseline is above chance"
+        f"{line.recipe} on {line.target}, because at one of the bases {LIMITS[line.limit]}"
         for line in lines
-        if line.floor and not line.family
+        if line.limit and not line.family
     ]
     effect = errors = None
     if counted:
@@ -142,7 +137,7 @@ def scale_study(
         else:
             open_.append("the mean over recipes and targets, because they have no seed in common")
     means = _means(banks, lines, small, large)
-    open_ += too_few_seeds(effect) + banks.without_trivial()
+    open_ += too_few_seeds(effect) + not_shown(effect, "whether size changes the gain") + banks.without_trivial()
     return ScaleResult(
         QUESTION,
         _answer(effect, errors, len(counted)),
@@ -229,10 +224,9 @@ def _interaction(
         errors = banks.effect(slopes, languages, value=value)
     except InvalidValue:
         errors = None
-    floor = any(
-        banks.tells_nothing([Arm(base, recipe, target), Arm(base, BASELINE, target)], languages)
-        for base in (small, large)
-    )
+    limits = [
+        banks.limit([Arm(base, recipe, target), Arm(base, BASELINE, target)], languages) for base in (small, large)
+    ]
     return Interaction(
         recipe,
         target,
@@ -244,7 +238,7 @@ def _interaction(
         errors=errors,
         p_holm=None,
         same=is_repeat(recipe, target),
-        floor=floor,
+        limit=next(filter(None, limits), ""),
     )
 
 
@@ -277,7 +271,7 @@ def _table(lines: Sequence[Interaction]) -> Table:
             | columns_of(line.points)
             | {"p_holm": line.p_holm}
             | {f"errors_{name}": line.errors and getattr(line.errors, name) for name in ("value", "low", "high")}
-            | {"floor": line.floor, "same": line.same}
+            | {"limit": line.limit, "same": line.same}
             for line in lines
         ),
     )
@@ -285,17 +279,16 @@ def _table(lines: Sequence[Interaction]) -> Table:
 
 def _answer(effect: Effect | None, errors: Effect | None, count: int) -> str:
     if effect is None:
-        return (
-            "Nothing can be said: no recipe and target has cells above chance at both bases. See what is missing below."
-        )
+        return "Nothing can be said: no recipe and target leaves room for an effect at both bases. See below."
     direction = "changes" if effect.shown else "is not shown to change"
+    pairs = "one pair" if count == 1 else f"{count} pairs"
     first = (
         f"From the small to the large base the gain from intermediate training {direction}: by {in_words(effect)}, "
-        f"the mean of {count} pairs of recipe and target."
+        f"over {pairs} of recipe and target."
     )
     if not effect.claim:
         return f"{first} {chance(effect)}"
     if errors is None:
         return f"{first} As a share of errors the change is not defined, because a baseline makes none."
-    agree = "agrees" if errors.value * effect.value >= 0 else "disagrees in sign"
+    agree = "agrees in sign" if errors.value * effect.value >= 0 else "disagrees in sign"
     return f"{first} As relative error reduction it is {in_words(errors, 'percent of errors')}, which {agree}."

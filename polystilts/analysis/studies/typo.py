@@ -17,9 +17,11 @@ from polystilts.analysis.recipes import holm
 from polystilts.analysis.studies.common import (
     CLEAN,
     ENGLISH,
+    LIMITS,
     Arm,
     Banks,
     Cell,
+    Compared,
     Effect,
     Result,
     Table,
@@ -32,6 +34,7 @@ from polystilts.analysis.studies.common import (
     mean_of,
     minus,
     noise_of,
+    not_shown,
     too_few_seeds,
     trained_in,
     weigh,
@@ -48,7 +51,7 @@ GROUPS = ("zero-shot", "trained on")
 
 
 @dataclass(frozen=True)
-class Versus:
+class Versus(Compared):
     """An intermediate recipe minus a multilingual one on a target.
 
     Attributes:
@@ -57,8 +60,7 @@ class Versus:
         clean, noisy: difference on clean text, and the mean of those at the rates above 0.
         interaction: noisy minus clean.
         p_holm: of the interaction, over the pairs of recipes and the targets of this group and these kinds.
-        same: the intermediate recipe has learnt the target's training task before.
-        floor: neither arm is above the trivial baseline on clean text, or on noisy: no conclusion.
+        limit: floor on clean text or at any rate of noise; ceiling everywhere.
     """
 
     intermediate: str
@@ -73,13 +75,6 @@ class Versus:
     noisy: Effect
     interaction: Effect
     p_holm: float | None
-    same: bool
-    floor: bool
-
-    @property
-    def counts(self) -> bool:
-        """It takes part in means and conclusions."""
-        return not (self.same or self.floor)
 
 
 @dataclass(frozen=True)
@@ -162,16 +157,15 @@ def typo_study(
     versus = _adjusted(versus)
     formats = _formats(banks, base, versus)
     open_ += [
-        f"{line.intermediate} against {line.multilingual} on {line.target} ({line.group}), because neither is above "
-        "chance"
+        f"{line.intermediate} against {line.multilingual} on {line.target} ({line.group}), because {LIMITS[line.limit]}"
         for line in versus
-        if line.floor
+        if line.limit
     ]
     overall = next((line for line in formats if not line.format), None)
     if not any(line.group == "zero-shot" and line.counts for line in versus):
-        open_.append("languages that are zero-shot for both, because none was scored above chance")
+        open_.append("languages that are zero-shot for both, because none was scored with room for an effect")
     effect = overall.interaction if overall else None
-    open_ += too_few_seeds(effect) + banks.without_trivial()
+    open_ += too_few_seeds(effect) + not_shown(effect, "whether noise changes the difference") + banks.without_trivial()
     recipes = dict.fromkeys([BASELINE, *intermediate, *multilingual])
     curves, losses = _curves(banks, base, list(recipes), by_kinds)
     return TypoResult(
@@ -229,7 +223,10 @@ def _versus(
     for group, languages in _groups(banks, arms, other).items():
         if not languages:
             continue
-        floor = any(banks.tells_nothing(part, languages) for part in _by_condition(arms))
+        limits = [banks.limit(part, languages) for part in _by_condition(arms)]
+        limit = "floor" if "floor" in limits else "ceiling" if all(limits) else ""
+        if limits[0] == "ceiling" != limit:
+            open_.append(f"{what} ({group}) on clean text, because {LIMITS['ceiling']}")
         found.append(
             Versus(
                 one,
@@ -244,8 +241,8 @@ def _versus(
                 banks.effect(noisy, languages),
                 banks.effect(minus(noisy, clean), languages),
                 None,
-                is_repeat(one, target),
-                floor,
+                limit=limit,
+                same=is_repeat(one, target),
             )
         )
     return found
@@ -284,7 +281,8 @@ def _formats(banks: Banks, base: str, versus: Sequence[Versus]) -> list[FormatMe
     found = []
     for kinds in dict.fromkeys(line.kinds for line in counted):
         of_kinds = [line for line in counted if line.kinds == kinds]
-        for format in ("", *dict.fromkeys(line.format for line in of_kinds)):
+        several = dict.fromkeys(line.format for line in of_kinds)
+        for format in ("", *(several if len(several) > 1 else ())):
             own = [line for line in of_kinds if format in ("", line.format)]
             clean, noisy = [], []
             for line in own:
@@ -389,7 +387,7 @@ def _tables(
                 | {"format": line.format, "group": line.group, "kinds": line.kinds or "all"}
                 | {"languages": " ".join(line.languages)}
                 | three(line)
-                | {"p_holm": line.p_holm, "floor": line.floor, "same": line.same}
+                | {"p_holm": line.p_holm, "limit": line.limit, "same": line.same}
                 for line in versus
             ),
         ),
@@ -417,11 +415,13 @@ def _tables(
 
 def _answer(overall: FormatMean | None) -> str:
     if overall is None:
-        return "Nothing can be said: no pair of arms has clean and noisy cells above chance. See what is missing below."
+        return "Nothing can be said: no pair of arms has clean and noisy cells with room for an effect. See below."
     effect = overall.interaction
     shown = "changes" if effect.shown else "is not shown to change"
+    towards = f", towards the {'intermediate' if effect.value > 0 else 'multilingual'} arm" if effect.shown else ""
+    targets = "one target" if len(overall.targets) == 1 else f"{len(overall.targets)} targets"
     first = (
         f"Intermediate minus multilingual is {in_words(overall.clean)} on clean text and {in_words(overall.noisy)} on "
-        f"noisy text, in languages that neither was trained in on {len(overall.targets)} target(s)."
+        f"noisy text (mean of the rates), over {targets} and languages that neither arm was trained in."
     )
-    return f"{first} Noise {shown} the difference: by {in_words(effect)}. {chance(effect)}".strip()
+    return f"{first} Noise {shown} the difference: by {in_words(effect)}{towards}. {chance(effect)}".strip()

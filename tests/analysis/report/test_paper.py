@@ -69,8 +69,9 @@ def test_rows_are_recipes_and_columns_targets() -> None:
 
 def test_means_with_and_without_retrieval() -> None:
     found = rows(paper_section(CELLS, CHOICE).tables[0])
-    assert number(found["mnli"][MEAN]) == pytest.approx(13.0)
-    assert number(found["mnli"][MEAN_WITHOUT]) == pytest.approx(-0.5)
+    # On XNLI mnli is the target's own training task.
+    assert number(found["mnli"][MEAN]) == pytest.approx(18.5) and found["mnli"][MEAN].mark == "of 2"  # type: ignore[attr-defined]
+    assert number(found["mnli"][MEAN_WITHOUT]) == pytest.approx(-3.0)
     assert number(found["baseline"][MEAN]) == pytest.approx(160 / 3)
     assert number(found["baseline"][MEAN_WITHOUT]) == pytest.approx(65.0)
     without = {key: value for key, value in CELLS.items() if key[1] != "tatoeba"}
@@ -105,16 +106,32 @@ def test_a_missing_cell_makes_its_means_unmeasured_and_is_not_filled_in() -> Non
 
 
 def test_floor_cells_support_no_conclusion() -> None:
-    """A cell says nothing where the baseline is at the floor as well; its target then leaves all means."""
-    alone = rows(paper_section(CELLS, CHOICE, floor={("mnli", "tatoeba")}).tables[0])
+    """A cell that says nothing takes its target out of all means; the baseline's own does not."""
+    alone = rows(paper_section(CELLS, CHOICE, limits={("baseline", "tatoeba"): "floor"}).tables[0])
     assert alone["mnli"]["tatoeba"].look == "good"  # type: ignore[attr-defined]
-    section = paper_section(CELLS, CHOICE, floor={("mnli", "tatoeba"), ("baseline", "tatoeba")})
+    section = paper_section(CELLS, CHOICE, limits={("mnli", "tatoeba"): "floor", ("baseline", "tatoeba"): "floor"})
     found = rows(section.tables[0])
     assert found["mnli"]["tatoeba"] == Marked(CELLS["mnli", "tatoeba"], "floor", "nothing")
     assert found["baseline"]["tatoeba"].mark == "floor"  # type: ignore[attr-defined]
     assert found[BEST]["tatoeba"].mark == "ccg", "what says nothing is not chosen"  # type: ignore[attr-defined]
-    assert number(found["ccg"][MEAN]) == number(found["ccg"][MEAN_WITHOUT]) == pytest.approx(-0.25)
-    assert "tatoeba." in section.tables[0].note and "Left out of the means" in section.tables[0].note
+    assert number(found["ccg"][MEAN]) == pytest.approx(-0.25) and MEAN_WITHOUT not in found["ccg"]
+    note = section.tables[0].note
+    assert "tatoeba." in note and "Left out of the means" in note and "floor: " in note and "ceiling: 99" not in note
+    assert "In brackets" in section.pictures[0].caption
+
+
+def test_of_one_target_or_none_that_counts_there_is_no_mean() -> None:
+    one = {key: value for key, value in CELLS.items() if key[1] == "udpos"}
+    assert MEAN not in [column.title for column in paper_section(one, CHOICE).tables[0].columns]
+    limits = {("mnli", target): "ceiling" for target in ("xnli", "udpos", "tatoeba")}
+    section = paper_section(CELLS, CHOICE, limits=limits)
+    assert MEAN not in [column.title for column in section.tables[0].columns]
+    assert "Means" not in section.tables[0].note and "ceiling: " in section.tables[0].note
+
+
+def test_the_targets_own_training_task_is_not_chosen() -> None:
+    best = rows(paper_section(CELLS, {("mnli", "xnli"): 90.0, ("ccg", "xnli"): 60.0}).tables[0])[BEST]
+    assert best["xnli"].mark == "ccg"  # type: ignore[attr-defined]
 
 
 def test_looks_follow_the_interval_and_same_data_are_marked() -> None:

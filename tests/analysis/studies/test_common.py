@@ -14,6 +14,7 @@ from polystilts.analysis.studies.common import (
     Arm,
     Banks,
     Cell,
+    condition_said,
     family_of,
     gain,
     in_words,
@@ -126,9 +127,29 @@ def test_floors_are_intervals_that_reach_down_to_the_trivial_baseline() -> None:
     names = ("de", "sw", "zh")
     assert banks.trivial("xnli", names) == 35.0 and banks.trivial("xnli", ("fr",)) is None
     assert banks.is_floor(low, names) and not banks.is_floor(high, names)
-    assert banks.tells_nothing([low], names) and not banks.tells_nothing([low, high], names)
+    assert banks.limit([low], names) == "floor" and banks.limit([low, high], names) == ""
     assert banks.without_trivial() == []
     assert "xnli" in Banks(world.cells).without_trivial()[0] and not Banks(world.cells).is_floor(low, names)
+
+
+def test_ceilings_are_scores_without_room_above() -> None:
+    world = World(rows=200)
+    for recipe, accuracy in (("baseline", 0.99999), ("mnli", 0.9999), ("csqa", 0.95)):
+        world.add(recipe, "xnli", accuracy)
+    banks = Banks(world.cells, world.trivial("xnli"))
+    first, second, third = (Arm("b", recipe, "xnli") for recipe in ("baseline", "mnli", "csqa"))
+    names = ("de", "sw", "zh")
+    assert banks.limit([first, second], names) == "ceiling" and banks.limit([first, third], names) == ""
+    assert banks.level(second).high <= 100.0
+
+
+def test_the_interval_of_a_level_ends_where_the_scale_does() -> None:
+    world = World(rows=100)
+    world.add("baseline", "xnli", 0.7, wobble=3.0)
+    banks = Banks(world.cells)
+    arm = Arm("b", "baseline", "xnli")
+    level, contrast = banks.level(arm), banks.effect({arm: 1.0})
+    assert (contrast.low < 0.0 or contrast.high > 100.0) and 0.0 <= level.low < level.value < level.high <= 100.0
 
 
 def test_a_baseline_without_training_is_one_model_for_every_seed() -> None:
@@ -163,6 +184,11 @@ def test_what_names_say() -> None:
         10.0,
         "held-out",
     )
+    assert [condition_said(x) for x in ("clean", "noise:5", "noise:10:held-out")] == [
+        "clean",
+        "noise 5 %",
+        "noise 10 % held-out",
+    ]
     assert parts_of("mnli+ccg") == ("mnli", "ccg") and parts_of("baseline") == parts_of("shuffled:mnli") == ()
     assert trained_in("baseline@en-de-es") == ("en", "de", "es") and trained_in("not a recipe") == ()
     assert is_repeat("mnli", "xnli") and is_repeat("panx", "panx") and not is_repeat("mnli", "panx")
@@ -179,7 +205,8 @@ def test_an_effect_in_words() -> None:
     world = World(rows=20)
     world.add("baseline", "xnli", 0.5, seeds=1)
     found = replace(Banks(world.cells).level(Arm("b", "baseline", "xnli")), value=1.24, low=-0.26, high=2.74)
-    assert in_words(found) == "+1.2 points (95 % interval -0.3 to +2.7)"
+    assert in_words(found) == "+1.2 points (95 % interval −0.3 to +2.7)"
+    assert in_words(replace(found, low=-0.04)) == "+1.2 points (95 % interval +0.0 to +2.7)"
 
 
 def test_cells_that_cannot_be_compared_are_refused() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from polystilts.analysis.studies.code import code_study, paired_tasks
-from polystilts.analysis.studies.common import Banks, Result, noise_condition
+from polystilts.analysis.studies.common import Banks, Result, in_words, noise_condition
 from polystilts.analysis.studies.low_resource import baseline_slope, cc100_sizes, half_of, low_resource_study
 from polystilts.analysis.studies.paws import kinds_of, paws_study
 from polystilts.analysis.studies.scale import scale_study
@@ -22,8 +22,8 @@ def check(result: Result, *, seeds: int = 3) -> None:
     """What holds of every result: plain tables with the same columns in all lines, one answer, claims from 3 seeds."""
     check_tables(result.tables)
     if result.effect is not None:
-        assert f"{result.effect.value:+.1f}" in result.answer
-        assert f"{result.effect.low:+.1f} to {result.effect.high:+.1f}" in result.answer
+        assert in_words(result.effect, "").split(" ", 1)[0] in result.answer
+        assert in_words(result.effect).split("interval ")[1] in result.answer
         assert ("cannot separate the effect from chance" in result.answer) == (seeds < 3)
         assert any("cannot separate it from chance" in why for why in result.not_concluded) == (seeds < 3)
     assert all(", because " in why for why in result.not_concluded), result.not_concluded
@@ -121,7 +121,7 @@ def test_paws_compares_pairs_with_their_parts_by_every_measure() -> None:
     measures = {line.measure for line in found.measured}
     assert measures == {
         "accuracy", "agreement swapped", "both right swapped", "agreement renamed", "both right renamed",
-        "accuracy noise:10", "agreement noise:10", "both right noise:10", "calibration error",
+        "accuracy noise 10 %", "agreement noise 10 %", "both right noise 10 %", "calibration error",
     }  # fmt: skip
     lines = {(line.measure, line.recipe): line for line in found.measured}
     pair = lines["accuracy", "qqp+ccg"]
@@ -149,11 +149,19 @@ def test_paws_says_what_was_not_measured_and_where_updates_differ() -> None:
         "renamed",
         "probabilities",
         "updates differ",
-        "ccg, because their accuracy",
-        "single tasks",
     ):
         assert words in whole
-    assert found.effect is None and "ccg" not in {line.recipe for line in found.measured}
+    # One side at the floor is a difference like another; two sides are none.
+    lines = {line.recipe: line for line in found.measured if line.measure == "accuracy"}
+    assert found.effect is not None and lines["ccg"].limit == "floor" and lines["ccg"].to_baseline is not None
+    for recipe in ("baseline", "qqp"):
+        world.cells = [cell for cell in world.cells if cell.recipe != recipe]
+        world.add(recipe, "pawsx", 0.25)
+    found = paws_study(world.cells, world.trivial("pawsx"), base="b", updates=updates)
+    check(found)
+    lines = {line.recipe: line for line in found.measured if line.measure == "accuracy"}
+    assert lines["ccg"].to_baseline is None and lines["qqp+ccg"].to_baseline is not None
+    assert any(why.startswith("how ccg, baseline, qqp differ") for why in found.not_concluded)
     with pytest.raises(MissingData, match="no cells of pawsx from b with text as it is"):
         swapped = [replace(cell, condition="swapped") for cell in world.cells]
         paws_study(swapped, {}, base="b")
@@ -295,7 +303,7 @@ def test_typo_leaves_floors_out_and_says_what_is_missing() -> None:
         world.cells, world.trivial("xnli", "pawsx", "xcopa", accuracy=0.74), base="b",
         intermediate=["csqa", "mnli"], multilingual=["baseline@en-de"],
     )  # fmt: skip
-    assert found.effect is None and all(line.floor for line in found.versus)
+    assert found.effect is None and all(line.limit == "floor" for line in found.versus)
     whole = " ".join(found.not_concluded)
     assert "mnli against baseline@en-de on xnli, because clean or noisy cells" in whole and "above chance" in whole
     clean = [cell for cell in world.cells if cell.condition == "clean"]
@@ -335,6 +343,7 @@ def test_code_margins_and_non_inferiority(accuracy: float, non_inferior: bool) -
     assert {line.target for line in found.means} == {"", "xnli", "xcopa"}
     assert {one.recipe: one.kind for one in found.gains} == {"cosqa": "code", "qqp": "natural"}
     assert ("excluded" in found.answer) == non_inferior
+    assert ("They lose more than 1 point" in found.answer) != non_inferior
 
 
 def test_code_says_where_the_interval_decides_nothing() -> None:
