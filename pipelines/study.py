@@ -16,6 +16,7 @@ from pipelines.job import Job, JobParameters, names
 from pipelines.pretraining_sizes import pretraining_sizes
 from pipelines.recipes import KNOBS
 from pipelines.sweep import Arm, Sweep, arms_of
+from polystilts.analysis.cells import base_name
 from polystilts.errors import InvalidValue, PolystiltsError, Problems
 from polystilts.runtime.folders import digest_of
 from polystilts.tasks import get_task
@@ -134,6 +135,10 @@ class Study(JobParameters):
         except PolystiltsError as error:
             return [error]
         bases = list(dict.fromkeys(arm.base for arm in arms))
+        called = [base_name(base) for base in bases]
+        if len(set(called)) < len(called):
+            message = f"bases are called by their folders, and two by the same name: {', '.join(bases)}"
+            return [InvalidValue(message, param="--bases", given=", ".join(bases))]
         if self.question == "scale" and len(bases) != 2:
             given = ", ".join(bases)
             return [InvalidValue(f"scale compares two bases; given: {given}", param="--bases", limit=2, given=given)]
@@ -250,7 +255,7 @@ def study_file(
     """Scores the cells under the question's conditions, and notes everything that its report needs."""
     import time
 
-    from polystilts.analysis.study_reports import StudyFile, base_name
+    from polystilts.analysis.study_reports import StudyFile
 
     jobs = {(arm.base, arm.option.name, arm.job.seed): arm.job for arm in arms}
     job, conditions = arms[0].job, conditions_of(parameters)
@@ -270,7 +275,7 @@ def study_file(
         if job.preset.recipe.updates:
             settings["updates"] = dict.fromkeys(recipes, job.preset.recipe.updates)
     if parameters.question == "scale":
-        small, large = dict.fromkeys(arm.base for arm in arms)
+        small, large = dict.fromkeys(base_name(arm.base) for arm in arms)
         settings |= {"small": small, "large": large}
     settings |= _texts(files)
     if parameters.question == "low-resource" and not settings.get("sizes") and not settings.get("cc100"):
@@ -288,16 +293,16 @@ def study_file(
         source=job.source.name,
         command=_command(parameters),
         settings=settings,
-        parameters={file.base: file.parameters for file in files},
+        parameters={base_name(file.base): file.parameters for file in files},
         cells=tuple(cells),
         trivial=_trivial(arms[0].job, folder),
-        setting=_setting(parameters, arms, base_name),
+        setting=_setting(parameters, arms),
         runs=tuple(runs),
         data=tuple(data),
         cost=(("time of this command", f"{(time.time() - started) / 60:.1f} min"),),
         retrieval=tuple(_retrieval(jobs, files)),
         missing=tuple(
-            f"{one['target']} from {one['recipe']} (base {one['base']}, seed {one['seed']}), because "
+            f"{one['target']} from {one['recipe']} (base {base_name(one['base'])}, seed {one['seed']}), because "
             f"{one['because']} failed"
             for one in failed["not_run"]
         ),
@@ -308,7 +313,7 @@ def _scored(job: Job, file: CellFile, conditions: Sequence[Condition]) -> list[S
     """The banks of a cell, clean and under each condition."""
     from pipelines.conditions import score_under
     from pipelines.scoring import Cell, scoring_settings
-    from polystilts.analysis.study_reports import StudyCell, base_name
+    from polystilts.analysis.study_reports import StudyCell
     from polystilts.data.conditions import CLEAN
     from polystilts.metrics.bank import read_bank
     from polystilts.training.checkpoint import open_checkpoint
@@ -351,7 +356,7 @@ def _retrieval(jobs: Mapping[tuple[str, str, int], Job], files: Sequence[CellFil
             model = staged(_vectors(job, spec, checkpoint, settings), fixed=fixed)
             place.parent.mkdir(parents=True, exist_ok=True)
             write_json(place, model.to_json())
-        group = {"base": file.base, "target": file.target, "fixed": fixed, "models": {}}
+        group = {"base": base_name(file.base), "target": file.target, "fixed": fixed, "models": {}}
         models = found.setdefault((file.base, file.target), group)["models"]
         own = models.setdefault(file.recipe, {})
         # One model has no seeds: a target that is not trained, from the base.
@@ -447,11 +452,11 @@ def _fertility(job: Job, file: CellFile) -> dict[str, float]:
     return {language: own["pieces"] / own["words"] for language, own in counts.items() if own["words"]}
 
 
-def _setting(parameters: Study, arms: Sequence[Arm], called: Any) -> tuple[tuple[str, str], ...]:
+def _setting(parameters: Study, arms: Sequence[Arm]) -> tuple[tuple[str, str], ...]:
     from pipelines.cli import ROOT, commit_of
     from polystilts import __version__
 
-    bases = dict.fromkeys(called(arm.base, arm.option.name) for arm in arms)
+    bases = dict.fromkeys(base_name(arm.base, arm.option.name) for arm in arms)
     preset = arms[0].job.preset
     amount = f"{preset.recipe.updates} updates" if preset.recipe.updates else "as many updates as its epochs have"
     return (

@@ -18,7 +18,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from polystilts.errors import BadRow
@@ -29,6 +29,15 @@ CELLS, FAILURES = "cells.json", "failures.json"
 
 #: Name of the option that changes nothing.
 PLAIN = "plain"
+
+
+def base_name(base: str, option: str = PLAIN) -> str:
+    """How a study calls a base under an option: arms of an option are compared as those of another base.
+
+    A folder somewhere on this computer is called by its last part.
+    """
+    name = PurePath(base).name if PurePath(base).is_absolute() else base
+    return name if option == PLAIN else f"{name}, {option}"
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 
 from polystilts.analysis import BASELINE
-from polystilts.analysis.cells import PLAIN
 from polystilts.analysis.recipes import MIN_SEEDS
 from polystilts.analysis.report import (
     Column,
@@ -115,7 +114,7 @@ class StudyCell:
     """One bank of a study.
 
     Attributes:
-        base: the encoder as it was asked for, with its option where there is one: see `base_name`.
+        base: the encoder as it was asked for, with its option where there is one: see `cells.base_name`.
         condition: as `polystilts.analysis.studies.common` names it.
         bank: name of the Parquet file, below the output folder.
     """
@@ -192,11 +191,6 @@ class StudyFile:
             return cls(**{**value, **lists})
         except (KeyError, TypeError) as error:
             raise BadRow(str(path), f"no study: {error}") from None
-
-
-def base_name(base: str, option: str) -> str:
-    """How a study calls a base under an option: arms of an option are compared as those of another base."""
-    return base if option == PLAIN else f"{base}, {option}"
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
+from polystilts.analysis.cells import base_name
 from polystilts.analysis.report import html, markdown
 from polystilts.analysis.studies.common import CLEAN, RENAMED, SWAPPED, noise_condition
 from polystilts.analysis.study_reports import (
     QUESTIONS,
     StudyCell,
     StudyFile,
-    base_name,
     main_table,
     report_of,
     table_of,
@@ -167,3 +167,8 @@ def test_tables_of_studies() -> None:
         Table("curves", "Levels", ({"target": "pawsx", "value": 9.0, "low": 8.0, "high": 10.0, "p": 0.0},))
     )
     assert [(column.title, column.signed) for column in level.columns] == [("target", False), ("score", False)]
+
+
+def test_a_folder_is_called_by_its_last_part() -> None:
+    assert base_name("/models/xlmr-mini") == "xlmr-mini"
+    assert base_name("owner/name@rev", "layer_decay=0.9") == "owner/name@rev, layer_decay=0.9"

@@ -73,6 +73,9 @@ def test_wrong_parameters(preset: Path, tmp_path: Path) -> None:
 
     assert "scale compares two bases" in said()
     assert "several languages" in said(question="typo")
+    for name in ("a/x", "b/x"):
+        (tmp_path / name).mkdir(parents=True)
+    assert "two by the same name" in said(bases=f"{tmp_path}/a/x,{tmp_path}/b/x")
     assert "target of pairs" in said(question="paws")
     assert "shares of words" in said(question="paws", rates="2")
     assert "one of --question and --run" in Problems(list(ReportParameters().problems())).message
