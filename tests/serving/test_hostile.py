@@ -117,6 +117,18 @@ def raw(server: Server, sent: bytes) -> bytes:
     return answer
 
 
+def whole(connection: socket.socket) -> bytes:
+    """One answer to its end: its head and its body may come in several packets."""
+    answer = b""
+    while not (length := re.search(rb"content-length: (\d+)(?s:.*?)\r\n\r\n", answer)) or len(answer) < (
+        length.end() + int(length[1])
+    ):
+        chunk = connection.recv(65536)
+        assert chunk, f"the connection ended within the answer: {answer!r}"
+        answer += chunk
+    return answer
+
+
 def metric(client: httpx.Client, line: str) -> float:
     found = re.search(rf"^{re.escape(line)} (\S+)$", client.get("/metrics").text, re.MULTILINE)
     return float(found[1]) if found else 0.0
@@ -280,7 +292,7 @@ def test_50_mb_announced(server: Server, client: httpx.Client, path: str) -> Non
     limit = 2**20 if path == "/v1/nli" else 2**23
     with connect(server) as connection:
         connection.sendall(head(b"", path=path, Content_Length=str(size)))
-        answer = connection.recv(65536)  # before a byte of the body was sent
+        answer = whole(connection)  # before a byte of the body was sent
     assert answer.startswith(b"HTTP/1.1 413") and b'"param":"body"' in answer
     assert f'"limit":{limit},"given":{size}'.encode() in answer
     error(client.post(path, content=b"[" * size, headers=JSON), 413, "too_large", "body")
