@@ -36,6 +36,9 @@ SMALL_BODY = 2048
 #: Code points that are tokenised at a stretch; then it is another request's turn, and time to see who still waits.
 STRETCH = 50_000
 
+#: For so long nobody looks whether the client is still there, in seconds: most answers are ready before.
+UNWATCHED = 0.02
+
 #: Rows that are decoded on the event loop; more would hold up other requests, and go to a thread.
 FEW_ROWS = 8
 
@@ -84,8 +87,9 @@ class _Patience:
     """How long somebody waits for an answer: until the deadline, and while the client is there."""
 
     def __init__(self, request: Request) -> None:
+        self._request = request
         self._deadline: float = request.state.deadline
-        self._gone: asyncio.Future[None] = asyncio.ensure_future(_disconnected(request))
+        self._gone: asyncio.Future[None] | None = None
 
     async def wait(self, work: asyncio.Future[T]) -> T:
         """What `work` gives; it is cancelled when nobody waits for it any more.
@@ -93,10 +97,14 @@ class _Patience:
         Raises:
             DeadlineExceeded, ClientDisconnect
         """
-        both: set[asyncio.Future[Any]] = {work, self._gone}
         try:
-            seconds = max(0.0, self._deadline - time.monotonic())
-            await asyncio.wait(both, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            if self._gone is None:
+                await asyncio.wait((work,), timeout=min(UNWATCHED, self._left()))
+                if work.done():
+                    return work.result()
+                self._gone = asyncio.ensure_future(_disconnected(self._request))
+            both: set[asyncio.Future[Any]] = {work, self._gone}
+            await asyncio.wait(both, timeout=self._left(), return_when=asyncio.FIRST_COMPLETED)
             if work.done():
                 return work.result()
             if self._gone.done():
@@ -107,7 +115,11 @@ class _Patience:
 
     def end(self) -> None:
         """Nothing is waited for any more."""
-        self._gone.cancel()
+        if self._gone is not None:
+            self._gone.cancel()
+
+    def _left(self) -> float:
+        return max(0.0, self._deadline - time.monotonic())
 
 
 async def answer(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
@@ -23,7 +23,16 @@ from serving.dialects import Description, Dialect, check_count, model_named
 from serving.dropins import DESCRIPTIONS, TEI
 from serving.endpoints import ENDPOINTS, Endpoint
 from serving.hosts import ANY, LOOPBACK, check_host
-from serving.http_errors import BadHeader, Boundary, JsonResponse, answer_error, error_body, invalid, read_object
+from serving.http_errors import (
+    BadHeader,
+    Boundary,
+    Handler,
+    JsonResponse,
+    answer_error,
+    error_body,
+    invalid,
+    read_object,
+)
 from serving.keys import Forbidden, Holder, Keys
 from serving.metrics import Metrics
 from serving.mirror import Mirror
@@ -34,8 +43,6 @@ from serving.record import Record
 from serving.runtime import Runtime, Served
 from serving.settings import Settings
 from serving.tracing import Tracing, parse_traceparent
-
-Handler = Callable[[Request], Awaitable[Response]]
 
 T = TypeVar("T")
 
@@ -51,6 +58,10 @@ TIMEOUT = "X-Timeout-Ms"
 def create_app(runtime: Runtime | None = None, settings: Settings | None = None) -> Starlette:
     """The application over `runtime`; without one it answers 503 until ``app.state.runtime`` is set."""
     settings = settings or Settings()
+    direct = {
+        **{endpoint.path: _noted(endpoint.path, _handler(endpoint)) for endpoint in ENDPOINTS},
+        **{dialect.path: _noted(dialect.path, _translated(dialect)) for dialect in (*OPENAI, *TEI)},
+    }
     routes = [
         *page_routes(),
         _route("/livez", _live),
@@ -60,8 +71,7 @@ def create_app(runtime: Runtime | None = None, settings: Settings | None = None)
         _route("/v1/models", _models),
         _route("/v1/models/{id}", _model),
         _route("/v1/refresh", _refresh, "POST"),
-        *(_route(endpoint.path, _handler(endpoint), "POST") for endpoint in ENDPOINTS),
-        *(_route(dialect.path, _translated(dialect), "POST") for dialect in (*OPENAI, *TEI)),
+        *(Route(path, handler, methods=["POST"]) for path, handler in direct.items()),
         *(_route(description.path, _described(description)) for description in DESCRIPTIONS),
         _route("/v2/health/live", _live),
         _route("/v2/health/ready", _ready),
@@ -89,7 +99,7 @@ def create_app(runtime: Runtime | None = None, settings: Settings | None = None)
 
     app = Starlette(
         routes=routes,
-        middleware=[Middleware(Boundary, check=check, observe=observe)],
+        middleware=[Middleware(Boundary, check=check, observe=observe, direct=direct)],
         exception_handlers={PolystiltsError: expected, HTTPException: expected},
     )
 
@@ -116,11 +126,17 @@ def create_app(runtime: Runtime | None = None, settings: Settings | None = None)
 
 
 def _route(path: str, handler: Handler, method: str = "GET") -> Route:
+    return Route(path, _noted(path, handler), methods=[method])
+
+
+def _noted(path: str, handler: Handler) -> Handler:
+    """A handler whose requests' records name the route."""
+
     async def handle(request: Request) -> Response:
         request.state.record.route = path
         return await handler(request)
 
-    return Route(path, handle, methods=[method])
+    return handle
 
 
 def endpoint_model(endpoint: Endpoint, runtime: Runtime, wanted: str | None) -> Served:

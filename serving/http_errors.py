@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import math
 import re
+import secrets
 import time
-import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -84,6 +84,10 @@ class BodyTimeout(PolystiltsError):
     status = 408
 
 
+#: Answers a request.
+Handler = Callable[[Request], Awaitable[Response]]
+
+
 class JsonResponse(Response):
     """A pydantic model or plain value as JSON."""
 
@@ -123,21 +127,29 @@ class Boundary:
     Args:
         check: raises for a request that is not let in.
         observe: told of every request when its answer has been sent, or its client has gone.
+        direct: what answers a POST to these paths, past `app`: its layers cost a tenth of what a short answer does.
     """
 
-    def __init__(self, app: ASGIApp, check: Callable[[Request], None], observe: Callable[[Record], None]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        check: Callable[[Request], None],
+        observe: Callable[[Record], None],
+        direct: Mapping[str, Handler],
+    ) -> None:
         self.app = app
         self._check = check
         self._observe = observe
+        self._direct = direct
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         start = time.perf_counter()
-        request = Request(scope)
+        request = Request(scope, receive)
         given = request.headers.get(REQUEST_ID, "")
-        record = Record(given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex, method=scope["method"])
+        record = Record(given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(16), method=scope["method"])
         request.state.record = record
 
         async def send_with_id(message: Message) -> None:
@@ -149,10 +161,11 @@ class Boundary:
         try:
             try:
                 self._check(request)
+                handler = self._direct.get(scope["path"]) if scope["method"] == "POST" else None
+                response: ASGIApp = self.app if handler is None else await handler(request)
             except PolystiltsError as refusal:
-                await answer_error(request, refusal)(scope, receive, send_with_id)
-            else:
-                await self.app(scope, receive, send_with_id)
+                response = answer_error(request, refusal)
+            await response(scope, receive, send_with_id)
         except ClientDisconnect:
             record.code = CLIENT_GONE  # nobody is left to answer
         except Exception as error:

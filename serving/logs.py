@@ -13,6 +13,7 @@ import logging
 import queue
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -34,6 +35,8 @@ LEVELS: Mapping[str, int] = {
 
 #: Lines that may wait to be written, some seconds of full load.
 QUEUED_LINES = 10_000
+#: Seconds for which lines gather before they are written: their writer and requests take turns in the interpreter.
+_GATHER = 0.05
 #: Seconds in which the last lines must be written when the server ends.
 _CLOSE_SECONDS = 5.0
 _FRAMES = 30
@@ -197,6 +200,11 @@ class _Listener(QueueListener):
         super().__init__(source.queue, handler)
         self._source = source
         self._told = 0
+
+    def dequeue(self, block: bool) -> logging.LogRecord:
+        if block and self._source.queue.empty():
+            time.sleep(_GATHER)
+        return super().dequeue(block)
 
     def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
         if isinstance(record.msg, Record):

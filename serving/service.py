@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -74,6 +75,9 @@ class Polystilts:
             on_batch=lambda engine, rows, needed, padded: metrics.batch(engine.name, rows, needed, padded),
         )
         app.state.runtime = self.runtime
+        # What is imported and open by now stays: looking through it for garbage holds every request up for 0.1 s.
+        gc.collect()
+        gc.freeze()
         self.runtime.watch(settings.watch_seconds)
         drain_on_sigterm(self.runtime, settings.drain_seconds)
 
