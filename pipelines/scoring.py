@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -248,16 +248,20 @@ def score_checkpoint(job: Job, spec: TaskSpec, checkpoint: Checkpoint) -> Cell:
 
 def protocol_of(job: Job, cells: Sequence[Cell]) -> str:
     """Whose hyper-parameters made these cells, and which checkpoint of every training was kept."""
+    said = kept_checkpoints((cell.spec, cell.checkpoint) for cell in cells)
+    return ", ".join([job.preset.protocol, *said])
+
+
+def kept_checkpoints(cells: Iterable[tuple[TaskSpec, Checkpoint]]) -> list[str]:
+    """Which checkpoint of every training was kept ('best checkpoint'), with the targets where that differs."""
     kept: dict[str, list[str]] = {}
-    for cell in cells:
-        if cell.spec.train_task:
-            own = kept.setdefault(str(cell.checkpoint.lineage.get("selection", "unknown")), [])
-            own += [cell.spec.name] if cell.spec.name not in own else []
+    for spec, checkpoint in cells:
+        if spec.train_task:
+            own = kept.setdefault(str(checkpoint.lineage.get("selection", "unknown")), [])
+            own += [spec.name] if spec.name not in own else []
     if len(kept) < 2:
-        said = "".join(f", {name} checkpoint" for name in kept)
-    else:
-        said = "".join(f", {name} checkpoint of {' '.join(targets)}" for name, targets in kept.items())
-    return f"{job.preset.protocol}{said}"
+        return [f"{name} checkpoint" for name in kept]
+    return [f"{name} checkpoint of {' '.join(targets)}" for name, targets in kept.items()]
 
 
 def summary_of(job: Job, cells: Sequence[Cell], *, name: str = "summary") -> Summary:

@@ -296,7 +296,7 @@ def study_file(
         parameters={base_name(file.base): file.parameters for file in files},
         cells=tuple(cells),
         trivial=_trivial(arms[0].job, folder),
-        setting=_setting(parameters, arms),
+        setting=_setting(parameters, arms, files),
         runs=tuple(runs),
         data=tuple(data),
         cost=(("time of this command", f"{(time.time() - started) / 60:.1f} min"),),
@@ -452,17 +452,20 @@ def _fertility(job: Job, file: CellFile) -> dict[str, float]:
     return {language: own["pieces"] / own["words"] for language, own in counts.items() if own["words"]}
 
 
-def _setting(parameters: Study, arms: Sequence[Arm]) -> tuple[tuple[str, str], ...]:
+def _setting(parameters: Study, arms: Sequence[Arm], files: Sequence[CellFile]) -> tuple[tuple[str, str], ...]:
     from pipelines.cli import ROOT, commit_of
+    from pipelines.scoring import kept_checkpoints
     from polystilts import __version__
+    from polystilts.training.checkpoint import open_checkpoint
 
+    kept = kept_checkpoints((get_task(file.target), open_checkpoint(file.checkpoint)) for file in files)
     bases = dict.fromkeys(base_name(arm.base, arm.option.name) for arm in arms)
     preset = arms[0].job.preset
     amount = f"{preset.recipe.updates} updates" if preset.recipe.updates else "as many updates as its epochs have"
     return (
         ("preset", parameters.preset),
         ("protocol", preset.protocol),
-        ("checkpoints kept", preset.training.selection or "best or last, as each task says"),
+        ("kept of every training", ", ".join(kept) or "nothing was trained on a target"),
         ("bases", "; ".join(bases)),
         ("intermediate training", f"{amount}, {preset.recipe.rows or 'all'} rows of each task"),
         ("knobs changed", parameters.knobs or "none"),

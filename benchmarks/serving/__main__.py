@@ -101,13 +101,14 @@ def main() -> None:
     console.print(f"[bold]texts[/] {texts}")
     new: dict[str, float | None] = {}
     rows: dict[str, dict[str, Any]] = {}
+    at = commit()  # now: with the first row's figures the result file has changes
     for row in arguments.only:
         began, others = time.perf_counter(), others_seconds()
         with explained(row, bench.reasons):
             new |= {key: rounded(value) for key, value in ROWS[row](bench).items()}
         rows[row] = {
             "date": datetime.now(UTC).strftime("%Y-%m-%d"),
-            "commit": commit(),
+            "commit": at,
             "seconds": arguments.seconds,
             "took_s": round(time.perf_counter() - began),
             "cores_used_by_others": round((others_seconds() - others) / (time.perf_counter() - began), 2),

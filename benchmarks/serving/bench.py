@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import statistics
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -92,6 +93,18 @@ def cpu_seconds(pid: int) -> float:
     """Processor seconds of a process and all below it."""
     found = [p.cpu_times() for p in [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]]
     return sum(times.user + times.system for times in found)
+
+
+def wait_idle(pid: int, *, seconds: float = 60.0) -> None:
+    """Returns when a process and all below it use less than a tenth of a core, or after `seconds`."""
+    until, pause = time.monotonic() + seconds, 0.5
+    before = cpu_seconds(pid)
+    while time.monotonic() < until:
+        time.sleep(pause)
+        now = cpu_seconds(pid)
+        if now - before < 0.1 * pause:
+            return
+        before = now
 
 
 def ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:

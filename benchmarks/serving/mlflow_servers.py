@@ -69,8 +69,8 @@ def bodies(flavour: str, texts: Texts) -> list[bytes]:
 
 
 @contextlib.contextmanager
-def model_server(work: Work, flavour: str, *, seconds: float = 180.0) -> Iterator[str]:
-    """`mlflow models serve` with its defaults until the block ends; gives the URL that answers.
+def model_server(work: Work, flavour: str, *, seconds: float = 180.0) -> Iterator[tuple[str, int]]:
+    """`mlflow models serve` with its defaults until the block ends; gives the URL that answers, and its process.
 
     Raises:
         ReferenceFailed: it ended or was not ready in time; with its last words.
@@ -100,7 +100,7 @@ def model_server(work: Work, flavour: str, *, seconds: float = 180.0) -> Iterato
                 words = log.read_text(encoding="utf-8", errors="replace")[-1500:]
                 raise ReferenceFailed(f"`mlflow models serve` of {flavour} does not answer:\n{words}")
             time.sleep(0.2)
-        yield f"{url}/invocations"
+        yield f"{url}/invocations", process.pid
     finally:
         # Its worker is in its process group, which is its own.
         os.killpg(process.pid, signal.SIGTERM)

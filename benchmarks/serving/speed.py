@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmarks.serving import load
 from benchmarks.serving.bare import Setup, pick, setups
-from benchmarks.serving.bench import Bench, Figures, cpu_seconds, nli, per_second, ratio
+from benchmarks.serving.bench import Bench, Figures, cpu_seconds, nli, per_second, ratio, wait_idle
 from benchmarks.serving.inputs import SHORT, explained
 from benchmarks.serving.load import percentile
 from benchmarks.serving.mlflow_servers import bodies as mlflow_bodies
@@ -86,9 +86,10 @@ def against_mlflow(bench: Bench) -> Figures:
     figures: Figures = {}
     for flavour, name in (("transformers", "mlflow"), ("pyfunc", "pyfunc")):
         with explained(f"http_over_{name}", bench.reasons), contextlib.ExitStack() as stack:
-            reference = stack.enter_context(model_server(bench.work, flavour))
+            reference, process = stack.enter_context(model_server(bench.work, flavour))
             server = stack.enter_context(bench.server())
             load.wrk(reference, mlflow_bodies(flavour, texts), clients=2, seconds=3)
+            wait_idle(process)
             for clients in (8, 32):
                 ours, theirs, errors = [], [], 0
                 for turn in range(max(1, bench.rounds - 1)):
@@ -102,6 +103,7 @@ def against_mlflow(bench: Bench) -> Figures:
                         seconds=2 * bench.seconds,
                         offset=offset,
                     )
+                    wait_idle(process)  # it goes on computing for clients that have left
                     ours.append(per_second(tokens, offset, found.answers, found.seconds))
                     theirs.append(per_second(tokens, offset, other.answers, other.seconds))
                     errors += other.errors
