@@ -36,7 +36,8 @@ SMALL_BODY = 2048
 #: Code points that are tokenised at a stretch; then it is another request's turn, and time to see who still waits.
 STRETCH = 50_000
 
-#: For so long nobody looks whether the client is still there, in seconds: most answers are ready before.
+#: So long after its body was read nobody looks whether the client is still there, in seconds: most answers are ready
+#: by then.
 UNWATCHED = 0.02
 
 #: Rows that are decoded on the event loop; more would hold up other requests, and go to a thread.
@@ -89,6 +90,7 @@ class _Patience:
     def __init__(self, request: Request) -> None:
         self._request = request
         self._deadline: float = request.state.deadline
+        self._watched = time.monotonic() + UNWATCHED
         self._gone: asyncio.Future[None] | None = None
 
     async def wait(self, work: asyncio.Future[T]) -> T:
@@ -99,12 +101,12 @@ class _Patience:
         """
         try:
             if self._gone is None:
-                await asyncio.wait((work,), timeout=min(UNWATCHED, self._left()))
+                await asyncio.wait((work,), timeout=_until(min(self._watched, self._deadline)))
                 if work.done():
                     return work.result()
                 self._gone = asyncio.ensure_future(_disconnected(self._request))
             both: set[asyncio.Future[Any]] = {work, self._gone}
-            await asyncio.wait(both, timeout=self._left(), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(both, timeout=_until(self._deadline), return_when=asyncio.FIRST_COMPLETED)
             if work.done():
                 return work.result()
             if self._gone.done():
@@ -118,8 +120,10 @@ class _Patience:
         if self._gone is not None:
             self._gone.cancel()
 
-    def _left(self) -> float:
-        return max(0.0, self._deadline - time.monotonic())
+
+def _until(moment: float) -> float:
+    """Seconds from now, none where it has passed."""
+    return max(0.0, moment - time.monotonic())
 
 
 async def answer(

@@ -165,6 +165,8 @@ class Boundary:
                 response: ASGIApp = self.app if handler is None else await handler(request)
             except PolystiltsError as refusal:
                 response = answer_error(request, refusal)
+                # It leads to the frames that it passed, which hold it and the whole body.
+                refusal.__traceback__ = None
             await response(scope, receive, send_with_id)
         except ClientDisconnect:
             record.code = CLIENT_GONE  # nobody is left to answer

@@ -194,6 +194,8 @@ class Runtime:
                     held = self._hold(delivered)
                 except (PolystiltsError, OSError) as error:
                     known = error if isinstance(error, PolystiltsError) else _unreadable(error)
+                    # It leads to the frames that it passed, which hold what was loaded before it was refused.
+                    known.__traceback__ = None
                     refused[key] = Refused(delivered.digest, known)
                     before_that = self._refused.get(key)
                     if before_that is None or before_that.digest != delivered.digest:
