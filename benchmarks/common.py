@@ -63,7 +63,7 @@ def write_result(name: str, figures: Mapping[str, Any], **details: Any) -> Path:
         **details,
         "figures": dict(figures),
     }
-    path.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
     return path
 
 

@@ -63,7 +63,10 @@ def overload(bench: Bench, *, times_capacity: float = 10.0) -> Figures:
         client_share=round(answers.client_share, 2),
         server_cores=round(cpu / (seconds + float(probes[-1])), 2),
         normal_ms=round(limit, 1),
-        after_ms={str(share): round(percentile(late, share), 1) for share in (0.5, 0.95, 1)},
+        # None: refused, what had been taken before was still being answered.
+        after_ms={
+            str(share): None if math.isinf(ms := percentile(late, share)) else round(ms, 1) for share in (0.5, 0.95, 1)
+        },
         memory_mb={"before": round(memory_before), "most": round(max(memory)), "after": round(memory[-1])},
     )
     return {
