@@ -143,7 +143,7 @@ def test_a_request_is_answered(line: str, server: Server) -> None:
         headers = dict(value.split(": ", 1) for option, value in options if option == "-H")
         content = next((value.encode() for option, value in options if option == "-d"), None)
         assert {option for option, _ in options} <= {"-H", "-d"}
-        answer = httpx.request("POST" if content else "GET", words[2], headers=headers, content=content)
+        answer = httpx.request("POST" if content else "GET", words[2], headers=headers, content=content, timeout=60)
         body, status = answer.text, str(answer.status_code)
     assert status == "200", body
     if words[2].endswith("/metrics"):

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import mlflow
@@ -11,6 +14,33 @@ import pytest
 import yaml
 
 from tests.world.encoder import tiny_encoder
+
+ROOT = Path(__file__).resolve().parents[2]
+
+_KILLED = """
+import fnmatch, os, runpy, signal, sys
+
+name, pattern = sys.argv[1:3]
+del sys.argv[1:3]
+replace = os.replace
+
+def last(source, target, **options):
+    replace(source, target, **options)
+    if fnmatch.fnmatch(os.fspath(target), pattern):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+os.replace = last
+runpy.run_module(name, run_name="__main__", alter_sys=True)
+"""
+
+
+def killed_when_written(pattern: str, name: str, arguments: Sequence[str], log: Path) -> None:
+    """Runs ``python -m name``; it is killed in the moment in which a file whose path has this pattern is there."""
+    with log.open("wb") as file:
+        command = [sys.executable, "-c", _KILLED, name, pattern, *arguments]
+        status = subprocess.call(command, cwd=ROOT, stdout=file, stderr=file)
+    assert status == -signal.SIGKILL, log.read_text()
+
 
 SENTENCES = {
     "en": [

@@ -22,7 +22,7 @@ def call(*arguments: str, module: str = "pipelines.main", **environment: str) ->
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
     )
 
 
@@ -112,7 +112,7 @@ def test_an_unreachable_tracker_is_noticed_within_seconds(refused: Callable[...,
     start = time.monotonic()
     message = refused(status=1, MLFLOW_TRACKING_URI="http://127.0.0.1:9")
     assert "tracking server http://127.0.0.1:9 did not answer within 3 s" in message
-    assert time.monotonic() - start < 30
+    assert time.monotonic() - start < 60, "MLflow itself would try for minutes"
 
 
 @pytest.mark.parametrize("name", ["main", "check", "intermediate", "target", "evaluate", "export", "promote"])
@@ -127,7 +127,7 @@ def test_help_teaches_without_loading_anything(name: str) -> None:
         "heavy = {'torch', 'transformers', 'mlflow', 'datasets', 'pandas'} & set(sys.modules)\n"
         "sys.exit(f'loaded {heavy}' if heavy else 0)\n"
     )
-    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=240)
     assert result.returncode == 0, result.stderr
     assert "examples:" in result.stdout
 
@@ -150,7 +150,7 @@ def run(parameters):
 
 command(Parameters, run)
 """
-    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=240)
     assert result.returncode == 1, result.stderr
     assert "error: File too large" in result.stderr
     assert "what was complete is kept" in result.stderr

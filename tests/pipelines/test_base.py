@@ -22,7 +22,7 @@ def pretrain(base: str, tmp_path: Path, preset: Path) -> subprocess.CompletedPro
     }
     command = [sys.executable, "-m", "pipelines.pretrain", "--preset", str(preset), "--base", base]
     command += ["--output", str(tmp_path / "outputs")]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=180)
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240)
 
 
 def test_a_hub_model_is_taken_from_the_cache_at_its_pinned_commit(tmp_path: Path, preset: Path, encoder: Path) -> None:

@@ -51,6 +51,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     finally:
         os.chdir(place)
         mlflow.set_tracking_uri(before)
+        os.environ.pop("MLFLOW_EXPERIMENT_ID", None)  # as `set_experiment` leaves it
     return folder
 
 
@@ -203,7 +204,7 @@ def test_two_at_once_lose_no_line(tmp_path: Path) -> None:
         process.stdin.write("go\n")
         process.stdin.flush()
     for process in processes:
-        process.communicate(timeout=60)
+        process.communicate(timeout=240)
         assert process.returncode == 0
     assert read_current(tmp_path / "models") == lines
 
@@ -252,7 +253,7 @@ class Watching:
     def stop(self, number: int) -> tuple[str, int]:
         """What it prints after a signal, and its exit status."""
         self.process.send_signal(number)
-        return self.process.communicate(timeout=60)[0], self.process.returncode
+        return self.process.communicate(timeout=240)[0], self.process.returncode
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -262,7 +263,8 @@ def test_watching_follows_the_alias_and_outlives_the_tracker(store: str, tmp_pat
     try:
         watching.until("xnli: polystilts-xnli version 1")
         registry_folder.rename(tmp_path / "away")
-        assert watching.until("error")[-1].startswith("error: cannot write the tracking database")
+        # A round that had begun may say it in other words.
+        assert all(line.startswith("error: ") for line in watching.until("error: cannot write the tracking database"))
         time.sleep(0.6)  # some rounds
         (tmp_path / "away").rename(registry_folder)
         assert watching.until("everything is delivered again") == ["everything is delivered again"]

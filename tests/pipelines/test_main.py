@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +18,7 @@ from polystilts.runtime.bundle import open_bundle
 from polystilts.runtime.models_folder import read_current
 from polystilts.tracking.runs import KEY, RESUMED_BY, RESUMES
 from polystilts.training.checkpoint import open_checkpoint
+from tests.pipelines.conftest import killed_when_written
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -124,7 +124,7 @@ print(json.dumps({{"prediction": found["prediction"].tolist(), "torch": sys.modu
 """
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     result = subprocess.run(
-        [sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True, timeout=240
     )
     assert result.returncode == 0, result.stderr[-2000:]
     answer: dict[str, object] = json.loads(result.stdout.splitlines()[-1])
@@ -132,17 +132,9 @@ print(json.dumps({{"prediction": found["prediction"].tolist(), "torch": sys.modu
 
 
 def test_a_killed_job_continues_and_its_runs_are_marked(parameters: main.Main, tracking: str, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "pipelines.main", "--preset", parameters.preset, "--serve", "false"]
-    command += ["--output", parameters.output, "--intermediate", "udpos", "--targets", "udpos"]
-    log = tmp_path / "log"
-    with log.open("wb") as file:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=file, stderr=file)
-        states = tmp_path / "outputs/unfinished"
-        while process.poll() is None and not list(states.glob("*/state.safetensors")):
-            pass
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    assert process.returncode == -signal.SIGKILL, log.read_text()
+    arguments = ["--preset", parameters.preset, "--serve", "false", "--output", parameters.output]
+    arguments += ["--intermediate", "udpos", "--targets", "udpos"]
+    killed_when_written("*/unfinished/*/state.safetensors", "pipelines.main", arguments, tmp_path / "log")
     client = MlflowClient()
     experiment = [e.experiment_id for e in client.search_experiments()]
     left = client.search_runs(experiment, "attributes.status = 'RUNNING'")

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -27,10 +25,10 @@ from polystilts.errors import BadRow, Diverged, InvalidValue, MissingData, Polys
 from polystilts.metrics.bank import read_bank
 from polystilts.tracking.runs import KEY, PHASE
 from polystilts.training.checkpoint import open_checkpoint
+from tests.pipelines.conftest import killed_when_written
 from tests.pipelines.test_recipes import SilentTracker
 from tests.test_boundaries import run_without
 
-ROOT = Path(__file__).resolve().parents[2]
 WORK = ("pretrain", "intermediate", "average", "target", "evaluate")
 PARENT = "mlflow.parentRunId"
 
@@ -214,17 +212,10 @@ def test_a_disk_that_is_full_ends_the_sweep(parameters: Sweep, tracking: str, mo
 
 def test_a_killed_sweep_continues(parameters: Sweep, tracking: str, tmp_path: Path) -> None:
     parameters = parameters.model_copy(update={"seeds": "0"})
-    command = [sys.executable, "-m", "pipelines.sweep", "--preset", parameters.preset, "--output", parameters.output]
-    command += ["--intermediate", "udpos", "--targets", "udpos,tatoeba", "--seeds", "0"]
+    arguments = ["--preset", parameters.preset, "--output", parameters.output]
+    arguments += ["--intermediate", "udpos", "--targets", "udpos,tatoeba", "--seeds", "0"]
     planned, _ = plan(parameters)
-    log = tmp_path / "log"
-    with log.open("wb") as file:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=file, stderr=file)
-        while process.poll() is None and not list(tmp_path.glob("outputs/evaluations/*.parquet")):
-            pass
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    assert process.returncode == -signal.SIGKILL, log.read_text()
+    killed_when_written("*/outputs/evaluations/*.parquet", "pipelines.sweep", arguments, tmp_path / "log")
     before = runs()
     assert {"sweep", "base", "recipe", "cell"} <= {r.data.tags[PHASE] for r in before if r.info.status == "RUNNING"}
 

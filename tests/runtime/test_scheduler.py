@@ -944,7 +944,7 @@ def test_an_answer_does_not_depend_on_the_company(make: Make, tmp_path: Path, ta
     }
     texts = [text[: len(text) * part // 3] for text in TEXTS for part in (1, 2, 3)] * 4
     with pool.lease(held) as model:
-        scheduler = make(2)
+        scheduler = make(2, limit_ms=1e9)
         rows = [f for found in model.format.encode([examples[target](text) for text in texts]) for f in found]
         alone = [model.engine.call([features])[0] for features in rows]
         futures = [scheduler.submit(model.engine, rows, owner=str(i)) for i in range(3)]

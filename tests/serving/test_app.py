@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -31,6 +30,9 @@ from tests.world.bundles import SETTINGS, tiny_bundle, tiny_models
 
 JSON = {"Content-Type": "application/json"}
 PAIR = {"premise": "The cat sleeps.", "hypothesis": "Nobody sleeps."}
+
+#: No test should need it, in seconds.
+PATIENCE = 60.0
 
 
 @pytest.fixture(scope="module")
@@ -295,14 +297,19 @@ def test_deadlines(client: TestClient) -> None:
         assert refused["param"] == "X-Timeout-Ms"
     assert client.post("/v1/nli", json=PAIR, headers={"X-Timeout-Ms": "99999999999999999999"}).status_code == 200
 
+    answered = threading.Event()
+
     class Slow(FakeBackend):
         def run(self, arrays: Any) -> Any:
-            time.sleep(0.5)
+            assert answered.wait(PATIENCE)
             return super().run(arrays)
 
     slow = fake_model("xnli", backend=Slow(outputs(SETTINGS["xnli"])))
     with TestClient(create_app(fake_runtime([slow]))) as other:
-        response = other.post("/v1/nli", json=PAIR, headers={"X-Timeout-Ms": "100"})
+        try:
+            response = other.post("/v1/nli", json=PAIR, headers={"X-Timeout-Ms": "100"})
+        finally:
+            answered.set()
         assert error(response, 504, "deadline")["param"] == "X-Timeout-Ms"
 
 
@@ -318,7 +325,7 @@ def test_a_full_queue_says_when_to_come_again() -> None:
 
     class Held(FakeBackend):
         def run(self, arrays: Any) -> Any:
-            free.wait(10)
+            free.wait(PATIENCE)
             return super().run(arrays)
 
     held = fake_model("xnli", backend=Held(outputs(SETTINGS["xnli"])))
@@ -326,12 +333,12 @@ def test_a_full_queue_says_when_to_come_again() -> None:
     with TestClient(create_app(runtime)) as client, ThreadPoolExecutor(8) as pool:
         try:
             waiting = [pool.submit(client.post, "/v1/nli", json=PAIR) for _ in range(8)]
-            refused = next(one.result(5) for one in as_completed(waiting, 5))
+            refused = next(as_completed(waiting, PATIENCE / 2)).result()
             error(refused, 429, "queue_full")
             assert int(refused.headers["retry-after"]) >= 1
         finally:
             free.set()
-        assert {one.result(5).status_code for one in waiting} == {200, 429}
+        assert {one.result(PATIENCE).status_code for one in waiting} == {200, 429}
 
 
 def test_metrics_and_times(client: TestClient) -> None:
@@ -388,7 +395,7 @@ def test_a_deadline_holds_while_texts_are_tokenised(monkeypatch: pytest.MonkeyPa
     def slow(examples: Any) -> Any:
         seen.append(len(examples))
         if len(examples[0].premise) > 1000:
-            go.wait(10)
+            go.wait(PATIENCE)
         return encode(examples)
 
     monkeypatch.setattr(model.format, "encode", slow)

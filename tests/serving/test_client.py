@@ -97,10 +97,10 @@ def test_the_server_is_told_what_is_left_of_the_whole_call() -> None:
         time.sleep(0.05)
         return httpx.Response(503, json=body("not_ready"), headers={"Retry-After": "0"})
 
-    with client(answer, calls, timeout=2.0) as asking, pytest.raises(AnswerError):
+    with client(answer, calls, timeout=60.0) as asking, pytest.raises(AnswerError):
         asking.nli("a", "b")
     left = [int(call.headers["X-Timeout-Ms"]) for call in calls]
-    assert len(left) == 4 and left[0] <= 2000
+    assert len(left) == 4 and left[0] <= 60_000
     assert all(before - after >= 49 for before, after in itertools.pairwise(left))
 
 
@@ -152,7 +152,7 @@ def test_waits_until_the_server_is_ready() -> None:
 
     calls: list[httpx.Request] = []
     with client(answer, calls) as asking:
-        asking.wait_ready(10)
+        asking.wait_ready(60)
     assert len(calls) == 3
     with client(lambda n: httpx.Response(503), []) as asking, pytest.raises(NotReady, match=r"0\.2 s"):
         asking.wait_ready(0.2)
@@ -189,7 +189,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 def test_a_real_server(server: Server) -> None:
     with Client(server.url) as asking:
-        asking.wait_ready(10)
+        asking.wait_ready(60)
         vector = asking.embed("The cat sleeps.")["result"]["embedding"]
         answer = asking.embeddings(["The cat sleeps.", "猫"], model="tatoeba")
         assert answer["data"][0]["embedding"] == pytest.approx(vector, abs=1e-6)
@@ -199,7 +199,7 @@ def test_a_real_server(server: Server) -> None:
 
     async def ask() -> list[float]:
         async with AsyncClient(server.url) as asking:
-            await asking.wait_ready(10)
+            await asking.wait_ready(60)
             return list((await asking.embed("The cat sleeps."))["result"]["embedding"])
 
     assert asyncio.run(ask()) == vector

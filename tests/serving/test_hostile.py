@@ -10,6 +10,7 @@ import asyncio
 import gzip
 import json
 import re
+import select
 import shutil
 import socket
 import threading
@@ -553,13 +554,16 @@ def test_who_leaves_before_the_answer_is_counted_and_dropped(server: Server, cli
     # As long as the largest request may be: several hundred calls.
     sentences = [f"{number} the old cat sleeps on the table today" for number in range(2000)]
     body = json.dumps({"source": sentences, "target": sentences}).encode()
-    for _ in range(2):
+    left = asked = 0
+    while left < 2 and asked < 20:
+        asked += 1
         with connect(server) as connection:
             connection.sendall(head(body, path="/v1/align") + body)
             time.sleep(0.05)
+            left += not select.select([connection], [], [], 0)[0]  # else the answer was quicker than this thread
     eventually(lambda: metric(client, "polystilts_clients_gone_total") == gone + 2)
     eventually(lambda: metric(client, "polystilts_lanes_busy") == 0.0)
-    assert metric(client, rows) - ran < 8000
+    assert metric(client, rows) - ran < 4000 * asked
     assert client.get("/v1/models").json()["queue_ms"] == 0.0
 
 
@@ -739,7 +743,7 @@ def test_folders_that_change_under_a_server(tmp_path: Path, monkeypatch: pytest.
         for thread in threads:
             thread.join()
         assert failed == [] and seen == {first, new.digest}
-        assert client.get("/readyz").json()["refused"] == {}
+        eventually(lambda: client.get("/readyz").json()["refused"] == {})  # said when all that changed is served
         assert digest() == new.digest
     assert server.stop() == 0
 

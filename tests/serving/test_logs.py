@@ -170,9 +170,10 @@ class Stuck(io.StringIO):
 
     def __init__(self) -> None:
         super().__init__()
-        self.reads = threading.Event()
+        self.reads, self.written_to = threading.Event(), threading.Event()
 
     def write(self, text: str) -> int:
+        self.written_to.set()
         self.reads.wait()
         return super().write(text)
 
@@ -181,8 +182,10 @@ def test_a_reader_that_stops_costs_lines_and_no_time(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(logs, "QUEUED_LINES", 50)
     stream = Stuck()
     writing = logs.configure(stream=stream, as_json=True)
-    for _ in range(200):
+    for number in range(200):
         logs.access(record())  # would wait for ever if this thread wrote
+        # From its first line on the writing thread waits, so that it tells of all that is missing at once.
+        assert number or stream.written_to.wait(60)
     dropped = writing.dropped
     assert 145 <= dropped <= 150
     stream.reads.set()

@@ -19,7 +19,7 @@ from polystilts.formats.values import PairExample, SpanExample
 from polystilts.runtime.backend import FakeBackend
 from polystilts.runtime.models_folder import Delivered, point, store_bundle
 from polystilts.runtime.pool import Model
-from serving import schemas
+from serving import mirror, schemas
 from serving.app import create_app
 from serving.mirror import COSINE, agree, drawn, quiet
 from serving.runtime import Runtime
@@ -29,6 +29,17 @@ from tests.world.bundles import SETTINGS, tiny_bundle, tiny_models
 
 PAIR = {"premise": "The cat sleeps.", "hypothesis": "Nobody sleeps."}
 HAN = {"premise": "猫在旧桌子上睡觉。", "hypothesis": "猫。"}
+
+
+#: No test should need it, in seconds.
+PATIENCE = 60.0
+
+
+@pytest.fixture(autouse=True)
+def mirrored_however_slow_the_machine_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lane that has answered is busy for a moment longer: of a thread that does not run, the moment is long."""
+    monkeypatch.setattr(mirror, "SOON", 5.0)
+    monkeypatch.setattr(mirror, "PATIENCE", PATIENCE)
 
 
 class Counting(FakeBackend):
@@ -42,7 +53,7 @@ class Counting(FakeBackend):
     def run(self, arrays: Any) -> Any:
         self.entered.set()
         if self.wait:
-            self.wait.wait(20)
+            self.wait.wait(PATIENCE)
         if self.fail:
             raise RuntimeError("a challenger's fault")
         return super().run(arrays)
@@ -77,7 +88,7 @@ def serving(challenger: Counting | None, share: float = 1.0, target: str = "xnli
 
 
 def until(reached: Callable[[], bool]) -> None:
-    end = time.monotonic() + 10
+    end = time.monotonic() + PATIENCE
     while not reached():
         assert time.monotonic() < end
         time.sleep(0.005)
@@ -171,7 +182,7 @@ def test_a_slow_challenger_holds_up_nobody() -> None:
     with serving(challenger) as client:
         try:
             assert client.post("/v1/nli", json=PAIR).status_code == 200
-            assert challenger.entered.wait(10)
+            assert challenger.entered.wait(PATIENCE)
             # It is still running: every one of these is answered, and none of them is mirrored.
             for _ in range(20):
                 assert client.post("/v1/nli", json=PAIR).status_code == 200
@@ -217,7 +228,7 @@ def test_a_busy_server_mirrors_nothing(lanes: int) -> None:
             assert quiet(runtime.scheduler) == (lanes - busy >= 2)
     finally:
         free.set()
-        runtime.close(5)
+        runtime.close(PATIENCE)
 
 
 def test_a_delivered_challenger_is_mirrored_and_a_removed_one_is_not(tmp_path: Path) -> None:

@@ -134,7 +134,8 @@ def theirs(server: Server) -> Iterator[openai.OpenAI]:
 
 
 def test_their_client_embeds(server: Server, theirs: openai.OpenAI) -> None:
-    ours = httpx.post(f"{server.url}/v1/embed", json={"items": [{"text": text} for text in TEXTS]}).json()
+    items = [{"text": text} for text in TEXTS]
+    ours = httpx.post(f"{server.url}/v1/embed", json={"items": items}, timeout=60).json()
     expected = [result["embedding"] for result in ours["results"]]
     default = theirs.embeddings.create(model="tatoeba", input=TEXTS)
     floats = theirs.embeddings.create(model="tatoeba", input=TEXTS, encoding_format="float", dimensions=HIDDEN)
@@ -179,7 +180,7 @@ def test_their_client_comes_again_when_the_queue_is_full() -> None:
 
     class Held(FakeBackend):
         def run(self, arrays: Any) -> Any:
-            free.wait(20)
+            free.wait(60)
             return super().run(arrays)
 
     runtime = fake_runtime([fake_model("tatoeba", backend=Held(outputs(SETTINGS["tatoeba"])))], lanes=1, limit_ms=10.0)
@@ -193,7 +194,7 @@ def test_their_client_comes_again_when_the_queue_is_full() -> None:
     config = uvicorn.Config(create_app(runtime), host="127.0.0.1", port=0, log_level="error", lifespan="off")
     with running(uvicorn.Server(config)) as url, ThreadPoolExecutor(1) as pool:
         # One call is running or about to; many rows behind it fill the queue.
-        waiting = pool.submit(httpx.post, f"{url}/v1/embed", json={"items": [{"text": "a"}] * 128}, timeout=30)
+        waiting = pool.submit(httpx.post, f"{url}/v1/embed", json={"items": [{"text": "a"}] * 128}, timeout=60)
         until(lambda: runtime.scheduler.queue_ms > 10)
         once = openai.OpenAI(base_url=f"{url}/v1", api_key="unused", max_retries=0)
         with once as client, pytest.raises(openai.RateLimitError) as full:
@@ -202,7 +203,7 @@ def test_their_client_comes_again_when_the_queue_is_full() -> None:
         http = httpx2.Client(event_hooks={"response": [note]})
         with openai.OpenAI(base_url=f"{url}/v1", api_key="unused", max_retries=3, http_client=http) as client:
             assert len(client.embeddings.create(model="tatoeba", input="a").data) == 1
-        assert waiting.result(20).status_code == 200
+        assert waiting.result(60).status_code == 200
     assert statuses == [429, 429, 200]
     runtime.close()
 
@@ -221,7 +222,7 @@ def running(server: uvicorn.Server) -> Iterator[str]:
 
 
 def until(reached: Callable[[], bool]) -> None:
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while not reached():
         assert time.monotonic() < end
         time.sleep(0.005)

@@ -77,7 +77,7 @@ def visit(browser: Browser) -> Iterator[Open]:
         urls.append(server.url + "/")
         context.on("request", lambda request: asked.append(request.url))
         page = context.new_page()
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(60_000)
         page.on("pageerror", lambda error: failed.append(str(error)))
         page.on("console", note)
         page.goto(f"{server.url}/#{task}")

@@ -57,7 +57,7 @@ def test_a_proxy_is_believed_if_the_operator_says_so(
     with owners() as (url, seen):
         # What a client writes in front itself is not taken for what the proxy saw.
         headers = {"X-Forwarded-For": "198.51.100.1, 203.0.113.7", "X-Forwarded-Proto": "https"}
-        assert httpx.post(f"{url}/v1/nli", json=PAIR, headers=headers).status_code == 200
+        assert httpx.post(f"{url}/v1/nli", json=PAIR, headers=headers, timeout=60).status_code == 200
         assert seen == [owner]
 
 

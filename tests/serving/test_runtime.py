@@ -106,7 +106,7 @@ def test_a_bundle_that_cannot_be_read_is_refused_and_tried_again(models: Path, m
     assert "cannot be read" in runtime.refused["udpos"].error.message
     runtime.watch(0.01)
     mended.append(True)
-    limit = time.monotonic() + 20
+    limit = time.monotonic() + 60
     while not runtime.ready and time.monotonic() < limit:
         time.sleep(0.01)
     assert runtime.ready and not runtime.refused

@@ -158,11 +158,11 @@ def test_two_threads_or_processes_do_not_hold_a_target_at_once(store, tmp_path, 
         assert inner is outer
         waiting = processes.Process(target=worker.hold, args=(store, 0.2))
         waiting.start()
-        waiting.join(60)
+        waiting.join(240)
         assert waiting.exitcode == 1  # PromotionLocked
     free = processes.Process(target=worker.hold, args=(store, 0.2))
     free.start()
-    free.join(60)
+    free.join(240)
     assert free.exitcode == 0
 
 
@@ -174,7 +174,7 @@ def test_killed_at_any_write_the_champion_is_complete_and_verified(store, tmp_pa
         folder = tmp_path / f"again{score}"
         process = processes.Process(target=worker.promote_until_killed, args=(store, str(folder), score, writes))
         process.start()
-        process.join(120)
+        process.join(240)
         assert process.exitcode in (0, -signal.SIGKILL)
         registered, bundle = champion(TARGET, tmp_path / f"download{score}")  # downloads and compares digests
         assert registered.digest == bundle.digest
@@ -202,7 +202,7 @@ def test_a_rollback_killed_at_any_write_has_not_happened(store, tmp_path, proces
     for writes in range(3):  # two tags of the history, the alias
         process = processes.Process(target=worker.rollback_until_killed, args=(store, writes))
         process.start()
-        process.join(120)
+        process.join(240)
         assert process.exitcode == -signal.SIGKILL
         assert (alias_version(NAME, CHAMPION), earlier_champions(NAME)) == ("3", ["2", "1"])
     assert rollback(NAME) == ("3", "2")
@@ -219,7 +219,7 @@ def test_two_processes_end_where_one_of_them_alone_would(store, tmp_path, proces
     for process in running:
         process.start()
     for process in running:
-        process.join(120)
+        process.join(240)
         assert process.exitcode == 0
     client = MlflowClient()
     registered, _ = champion(TARGET, tmp_path / "download")
@@ -250,7 +250,7 @@ def test_the_same_on_a_tracking_server(server, tmp_path, monkeypatch, processes)
     for process in running:
         process.start()
     for process in running:
-        process.join(120)
+        process.join(240)
         assert process.exitcode == 0
     assert champion(TARGET, tmp_path / "download")[0].tags["score"] == "6"
 

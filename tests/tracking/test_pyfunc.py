@@ -70,7 +70,7 @@ def test_every_format_answers_without_torch_from_the_code_it_carries(store, tmp_
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "MLFLOW_EXPERIMENT_ID")}
     done = subprocess.run(
         [sys.executable, "-c", _ASK, *TARGETS.values()],
-        cwd=away, env=environment, capture_output=True, text=True, timeout=200,
+        cwd=away, env=environment, capture_output=True, text=True, timeout=280,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout.splitlines()[-1])
@@ -134,7 +134,7 @@ def test_mlflow_models_serve_answers(store, tmp_path):
             json.dumps({"dataframe_records": rows}).encode(),
             {"Content-Type": "application/json"},
         )
-        with urllib.request.urlopen(request, timeout=60) as response:
+        with urllib.request.urlopen(request, timeout=120) as response:
             answers = json.load(response)["predictions"]
     assert [set(answer) for answer in answers] == [{"prediction", "score"}] * len(rows)
     assert all(answer["prediction"] in row["context"] for answer, row in zip(answers, rows, strict=True))

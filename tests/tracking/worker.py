@@ -14,7 +14,7 @@ import mlflow.store.tracking.sqlalchemy_store
 from mlflow.tracking import MlflowClient
 from sqlalchemy.orm import configure_mappers
 
-from polystilts.tracking import registry
+from polystilts.tracking import lock, registry
 from polystilts.tracking.lock import promotion_lock
 from polystilts.tracking.promotion import AliasMoved, promote_version, rollback
 from polystilts.tracking.registry import CHAMPION, Registered, alias_version
@@ -94,6 +94,7 @@ def promote_at_once(uri: str, folder: str, scores: list[int], barrier: Any) -> N
     """Registers bundles, waits for the other process, then promotes one after the other."""
     os.chdir(Path(folder).parent)
     mlflow.set_tracking_uri(uri)
+    lock.SETTLE_SECONDS = 3.0  # longer than a write takes, also on a machine that has other work
     candidates = [register(Path(folder) / str(score), score) for score in scores]
     barrier.wait(120)
     for candidate in candidates:
