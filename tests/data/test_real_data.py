@@ -135,7 +135,7 @@ def test_intermediate_sets_have_texts_and_every_label(task):
         assert {len(row.choices) for row in rows} == {choices} and {row.label for row in rows} == set(range(choices))
 
 
-@pytest.mark.skipif(("bucc2018", "validation") not in FILES, reason="no BUCC files")
+@pytest.mark.skipif(("bucc2018", "validation") not in FILES, reason="no real benchmark files of BUCC")
 def test_bucc_pairs_share_a_key():
     rows = evaluation_rows(SOURCE, get_task("bucc2018"), "zh")
     queries = [row for _, row in rows if row.query]
